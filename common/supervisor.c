@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * supervisor.c - outside the stage: receives, prints, answers, ends, judges.
+ *
+ * One loop over descriptors: the actors' channels, the stage's init (a pidfd),
+ * signals (a signalfd), and standard input while a step is held. Nothing is
+ * waited for that is not an event.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "errname.h"
+#include "event.h"
+#include "options.h"
+#include "stage.h"
+#include "trace.h"
+
+#define CAST 128	   /* actors of one run, at most, and the stage's init */
+#define RECORD_BYTES 65536 /* of one record's output, at most */
+#define END_MS 5000	   /* the kernel's time to take down a stage, at most */
+
+struct member {
+	char name[NAME_MAX_LEN];
+	int channel; /* -1 when it has ended */
+	pid_t pid;   /* on the real host */
+	bool bye;    /* did all it wanted */
+	bool awaits; /* said that it will be killed */
+	bool known;  /* another actor has reported its end */
+};
+
+static struct {
+	struct run run;
+	const struct options *opt;
+	writer write;
+	int write_error; /* errno of a failed write to standard output */
+	struct stage stage;
+	bool settled; /* the stage stands */
+	struct member cast[CAST];
+	int ncast;
+	int signals; /* signalfd */
+	int caught;  /* the signal that ends the run, or 0 */
+	int held;    /* index of the actor held at a step, or -1 */
+	int granted; /* lines read ahead of the steps that they release */
+	bool stdin_ended;
+	struct timespec begun, held_since;
+	double held_seconds; /* waiting for a person does not count */
+	bool over;
+	enum verdict verdict;
+	char reason[EVENT_TEXT];
+} sv;
+
+static double since(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - then->tv_sec) +
+	       (double)(now.tv_nsec - then->tv_nsec) / 1e9;
+}
+
+/* --- Output ---------------------------------------------------------------- */
+
+static void flush(const struct out *out)
+{
+	size_t done = 0;
+
+	while (done < out->len && !sv.write_error) {
+		ssize_t n =
+			write(STDOUT_FILENO, out->bytes + done, out->len - done);
+
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			sv.write_error = errno;
+	}
+}
+
+static void emit(const struct record *rec)
+{
+	static char bytes[RECORD_BYTES];
+	struct out out = { .bytes = bytes, .room = sizeof(bytes) };
+
+	sv.run.seq++;
+	sv.write(&out, &sv.run, rec);
+	flush(&out);
+}
+
+static void end_run(enum verdict verdict, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void end_run(enum verdict verdict, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (sv.over)
+		return;
+	sv.over = true;
+	sv.verdict = verdict;
+	va_start(ap, fmt);
+	vsnprintf(sv.reason, sizeof(sv.reason), fmt, ap);
+	va_end(ap);
+}
+
+/* --- The cast -------------------------------------------------------------- */
+
+static struct member *enter(const char *name, int channel, pid_t pid)
+{
+	struct member *m = &sv.cast[sv.ncast++];
+
+	*m = (struct member){ .channel = channel, .pid = pid };
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	return m;
+}
+
+/* The PID of a pidfd as our own /proc numbers it; see pidfd_open(2). */
+static pid_t pid_of_pidfd(int pidfd)
+{
+	char path[64];
+	const char *pid;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	pid = read_field(path, "Pid");
+	return pid ? atoi(pid) : 0;
+}
+
+static void answer(const struct member *m)
+{
+	send(m->channel, "", 1, MSG_NOSIGNAL);
+}
+
+/* The end of a child, reported by its parent. The youngest of a name counts. */
+static void mark_known(const char *name)
+{
+	for (int i = sv.ncast - 1; i >= 0; i--)
+		if (strcmp(sv.cast[i].name, name) == 0 && !sv.cast[i].known) {
+			sv.cast[i].known = true;
+			return;
+		}
+}
+
+/* Who has not come to an end, for the reason of a broken run. */
+static const char *unfinished(void)
+{
+	static char names[256];
+	size_t len = 0;
+
+	names[0] = '\0';
+	for (int i = 1; i < sv.ncast && len < sizeof(names) - NAME_MAX_LEN - 2; i++)
+		if (!sv.cast[i].bye && !sv.cast[i].awaits && !sv.cast[i].known)
+			len += (size_t)snprintf(names + len, sizeof(names) - len,
+						"%s%s", len ? ", " : "",
+						sv.cast[i].name);
+	return names[0] ? names : NULL;
+}
+
+/* --- Events ---------------------------------------------------------------- */
+
+static void hold(struct member *m)
+{
+	if (!sv.opt->step || sv.stdin_ended) {
+		answer(m);
+	} else if (sv.granted > 0) {
+		sv.granted--;
+		answer(m);
+	} else {
+		sv.held = (int)(m - sv.cast);
+		clock_gettime(CLOCK_MONOTONIC, &sv.held_since);
+	}
+}
+
+static void release(void)
+{
+	sv.held_seconds += since(&sv.held_since);
+	answer(&sv.cast[sv.held]);
+	sv.held = -1;
+}
+
+/* A line on standard input releases a step; at its end all are released. */
+static void read_lines(void)
+{
+	char bytes[256];
+	ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n <= 0)
+		sv.stdin_ended = true;
+	for (ssize_t i = 0; i < n; i++)
+		sv.granted += bytes[i] == '\n';
+	if (sv.stdin_ended) {
+		release();
+	} else if (sv.granted > 0) {
+		sv.granted--;
+		release();
+	}
+}
+
+static void spawned(struct member *parent, const struct event *ev, int fds[2])
+{
+	struct record rec = { .kind = REC_SPAWN,
+			      .who = parent->name,
+			      .pid = parent->pid,
+			      .a = ev->text,
+			      .ret = (long)ev->ret };
+
+	if (fds[0] < 0 || sv.ncast == CAST) {
+		end_run(BROKEN, "%s: more than %d actors", ev->text, CAST - 1);
+		return;
+	}
+	rec.child_pid = pid_of_pidfd(fds[1]);
+	close(fds[1]);
+	enter(ev->text, fds[0], rec.child_pid);
+	emit(&rec);
+}
+
+/* The stage could not be set. Where the user left the choice, try the other. */
+static bool try_root_stage(void)
+{
+	char why[1024];
+
+	if (sv.settled || sv.stage.root || sv.opt->stage != STAGE_AUTO ||
+	    !stage_may_be_root())
+		return false;
+	sv.cast[0].channel = -1; /* stage_leave() closes it */
+	stage_leave(&sv.stage, END_MS);
+	if (stage_open(&sv.stage, sv.run.lab, sv.run.control, true, why,
+		       sizeof(why)) < 0)
+		return false;
+	sv.ncast = 0;
+	enter(STAGE_INIT, sv.stage.channel, sv.stage.pid);
+	stage_begin(&sv.stage);
+	return true;
+}
+
+static void settle(void)
+{
+	struct record rec = { .kind = REC_LAB };
+
+	if (sv.settled)
+		return;
+	sv.settled = true;
+	stage_settle(&sv.stage);
+	sv.run.root_stage = sv.stage.root;
+	emit(&rec);
+}
+
+static void handle(struct member *m, const struct event *ev, int fds[2])
+{
+	const char *a = ev->text, *b = ev->text + ev->second, *wrong;
+	struct record rec = { .who = m->name,
+			      .pid = m->pid,
+			      .a = a,
+			      .b = b,
+			      .ret = (long)ev->ret,
+			      .err = ev->err };
+
+	if (ev->kind == EV_SKIP && m == &sv.cast[0] && try_root_stage())
+		return;
+	settle();
+
+	switch ((enum event_kind)ev->kind) {
+	case EV_STEP:
+		rec.kind = REC_STEP;
+		emit(&rec);
+		hold(m);
+		return;
+	case EV_CALL:
+		rec.kind = REC_CALL;
+		emit(&rec);
+		break;
+	case EV_OBSERVE:
+	case EV_ABSENT:
+		rec.kind = ev->kind == EV_OBSERVE ? REC_OBSERVATION : REC_ABSENT;
+		emit(&rec);
+		wrong = ev->kind == EV_OBSERVE ? remember(a, b, NULL)
+					       : remember(a, NULL, b);
+		if (wrong)
+			end_run(BROKEN, "%s: \"%s\" %s", m->name, a, wrong);
+		break;
+	case EV_SPAWN:
+		spawned(m, ev, fds);
+		break;
+	case EV_EXIT:
+		rec.kind = REC_EXIT;
+		mark_known(a);
+		if (m == &sv.cast[0] && ev->ret != 0) {
+			end_run(BROKEN, "%s %s", a, status_text((int)ev->ret));
+			return;
+		}
+		emit(&rec);
+		break;
+	case EV_SKIP:
+		end_run(SKIPPED, "%s", a);
+		return; /* no answer: the actor waits for its end */
+	case EV_BROKEN:
+		end_run(BROKEN, "%s", a);
+		return;
+	case EV_AWAIT:
+		m->awaits = true;
+		break;
+	case EV_BYE:
+		m->bye = true;
+		if (m == &sv.cast[0]) { /* the story is told */
+			const char *who = unfinished();
+
+			sv.over = true;
+			if (who) {
+				sv.over = false;
+				end_run(BROKEN,
+					"the story ended before these actors did: %s",
+					who);
+			}
+			return;
+		}
+		break;
+	}
+	answer(m);
+}
+
+static void listen_to(struct member *m)
+{
+	struct event ev;
+	int fds[2];
+	pid_t pid;
+	ssize_t got = event_recv(m->channel, &ev, &pid, fds);
+
+	if (got > 0) {
+		m->pid = pid ? pid : m->pid;
+		handle(m, &ev, fds);
+	} else if (got == 0) {
+		close(m->channel);
+		m->channel = -1;
+	} else if (errno != EINTR && errno != EAGAIN) {
+		end_run(BROKEN, "%s: receiving its event failed with %s (%s)",
+			m->name, errno_name(errno), strerror(errno));
+	}
+}
+
+/* --- The loop -------------------------------------------------------------- */
+
+static int time_left_ms(void)
+{
+	double left;
+
+	if (sv.held >= 0)
+		return -1;
+	left = sv.opt->timeout - (since(&sv.begun) - sv.held_seconds);
+	return left > 0 ? (int)(left * 1000) + 1 : 0;
+}
+
+static void timed_out(void)
+{
+	const char *who = unfinished();
+
+	end_run(BROKEN, "timed out after %g s; unfinished: %s (see --timeout)",
+		sv.opt->timeout, who ? who : "the stage");
+}
+
+static void caught_signal(void)
+{
+	struct signalfd_siginfo info;
+
+	if (read(sv.signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	sv.caught = (int)info.ssi_signo;
+	end_run(BROKEN, "interrupted by %s", signal_name(sv.caught));
+}
+
+/* Wait for whatever happens next, and deal with it. */
+static void next(void)
+{
+	enum { SIGNALS, INIT, INPUT, ACTORS };
+	struct pollfd fds[ACTORS + CAST] = {
+		[SIGNALS] = { sv.signals, POLLIN, 0 },
+		[INIT] = { sv.stage.pidfd, POLLIN, 0 },
+		[INPUT] = { sv.held >= 0 ? STDIN_FILENO : -1, POLLIN, 0 },
+	};
+	int ncast = sv.ncast;
+	int ready;
+
+	for (int i = 0; i < ncast; i++) /* while a step is held, all wait */
+		fds[ACTORS + i] =
+			(struct pollfd){ sv.held >= 0 ? -1 : sv.cast[i].channel,
+					 POLLIN, 0 };
+	ready = poll(fds, (nfds_t)(ACTORS + ncast), time_left_ms());
+	if (ready == 0)
+		timed_out();
+	if (ready <= 0)
+		return;
+	if (fds[SIGNALS].revents)
+		caught_signal();
+	else if (fds[INIT].revents)
+		end_run(BROKEN, "the stage's init ended before the story did");
+	else if (fds[INPUT].revents)
+		read_lines();
+	for (int i = 0; i < ncast && !sv.over; i++)
+		if (fds[ACTORS + i].revents && sv.held < 0 &&
+		    sv.cast[i].channel == fds[ACTORS + i].fd)
+			listen_to(&sv.cast[i]);
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sv.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* End as the signal would have ended us, so that a shell sees it. */
+static void die_of(int sig)
+{
+	sigset_t set;
+
+	signal(sig, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	raise(sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* Which stages to try, in order: the answer to --stage and the lab's wish. */
+static bool open_stage(char *why, size_t room)
+{
+	const struct lab *lab = sv.run.lab;
+	enum stage_choice want = sv.opt->stage;
+	char second[1024];
+
+	if (lab->power == ROOT_STAGE && want == STAGE_USER) {
+		snprintf(
+			why, room,
+			"the lab needs a root stage: leave out --stage=user and run it as root");
+		return false;
+	}
+	if (want == STAGE_ROOT || lab->power == ROOT_STAGE)
+		return stage_open(&sv.stage, lab, sv.run.control, true, why,
+				  room) == 0;
+	if (want == STAGE_AUTO && lab->power == PREFERS_ROOT &&
+	    stage_open(&sv.stage, lab, sv.run.control, true, why, room) == 0)
+		return true;
+	if (stage_open(&sv.stage, lab, sv.run.control, false, why, room) == 0)
+		return true;
+	return want == STAGE_AUTO && geteuid() == 0 &&
+	       stage_open(&sv.stage, lab, sv.run.control, true, second,
+			  sizeof(second)) == 0;
+}
+
+static void play(void)
+{
+	char why[1024];
+
+	if (!open_stage(why, sizeof(why))) {
+		struct record rec = { .kind = REC_LAB };
+
+		sv.run.root_stage = sv.opt->stage == STAGE_ROOT;
+		emit(&rec);
+		end_run(SKIPPED, "%s", why);
+		return;
+	}
+	enter(STAGE_INIT, sv.stage.channel, sv.stage.pid);
+	stage_begin(&sv.stage);
+	while (!sv.over && !sv.write_error)
+		next();
+	settle(); /* where not even the first event came */
+	if (stage_end(&sv.stage, END_MS) < 0)
+		end_run(BROKEN, "the stage did not end within %d ms", END_MS);
+}
+
+static void report(void)
+{
+	const struct lab *lab = sv.run.lab;
+	struct record end = { .kind = REC_END, .seconds = since(&sv.begun) };
+	bool told = sv.over && !sv.reason[0];
+
+	if (told)
+		sv.verdict = judge(lab, sv.run.control, &sv.run.sum, sv.reason,
+				   sizeof(sv.reason));
+	if (told && sv.verdict != BROKEN) {
+		for (const struct claim *c = lab->claims; c->id; c++) {
+			struct finding f;
+			const char *missing;
+			struct record rec = { .kind = REC_CLAIM, .finding = &f };
+
+			find_out(c, sv.run.control, &f, &missing);
+			emit(&rec);
+		}
+	}
+	end.verdict = sv.verdict;
+	end.a = sv.reason[0] ? sv.reason : NULL;
+	emit(&end);
+}
+
+int supervise(const struct lab *lab, const struct options *opt)
+{
+	static const writer writers[] = { [FORMAT_TEXT] = write_text,
+					  [FORMAT_KTAP] = write_ktap,
+					  [FORMAT_JSON] = write_json };
+
+	sv.run = (struct run){ .lab = lab,
+			       .control = opt->control,
+			       .colour = opt->colour,
+			       .unicode = opt->unicode,
+			       .held = opt->step && opt->prompt };
+	sv.opt = opt;
+	sv.write = writers[opt->format];
+	sv.held = -1;
+	clock_gettime(CLOCK_MONOTONIC, &sv.begun);
+	block_signals();
+	play();
+	if (!sv.write_error)
+		report();
+	if (sv.caught)
+		die_of(sv.caught);
+	if (sv.write_error == EPIPE)
+		die_of(SIGPIPE);
+	if (sv.write_error) {
+		fprintf(stderr,
+			"%s: writing to standard output failed with %s (%s)\n",
+			lab->name, errno_name(sv.write_error),
+			strerror(sv.write_error));
+		return BROKEN;
+	}
+	return sv.verdict;
+}
