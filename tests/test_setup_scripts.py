@@ -60,7 +60,8 @@ LISTED = (
     " esac; done"
 )
 QUERIES = {
-    "dpkg-query": LISTED.format(then='echo "installed $n"') + "; true",
+    "dpkg-query": LISTED.format(then='echo "installed $n"')
+    + '; [ ! -e "$state/removed" ] || cat "$state/removed"',
     "rpm": 'case "$*" in *--whatprovides*) exit 1 ;; esac; '
     + LISTED.format(then='echo "$n"'),
 }
@@ -124,7 +125,7 @@ class Machine:
         return subprocess.run(
             [SCRIPTS / "setup", *args],
             env={"PATH": str(self.bin), "HOME": "/nowhere"},
-            stdin=subprocess.DEVNULL,
+            input="an answer\n",
             capture_output=True,
             text=True,
             umask=0o077,
@@ -227,6 +228,14 @@ def test_when_nothing_is_missing_setup_says_nothing_and_needs_no_root(
     done = machine.setup("run", "test")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert machine.calls() == []
+
+
+def test_package_that_was_removed_but_not_purged_is_missing(debian: Machine) -> None:
+    """dpkg still knows its name, with another state."""
+    names = packages("apt", "run")
+    debian.install(*names[1:])
+    (debian.state / "removed").write_text(f"config-files {names[0]}\n")
+    assert debian.setup("--dry-run").stdout.split()[-1] == names[0]
 
 
 def test_dry_run_prints_what_would_run_and_runs_nothing(machine: Machine) -> None:
