@@ -1,0 +1,1 @@
+"""What the tests share: labs as programs, labs held, and looks from outside."""
