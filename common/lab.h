@@ -64,6 +64,7 @@ enum power {
 struct lab {
 	const char *name;     /* TOPIC-WHAT, also the file's and directory's name */
 	const char *question; /* one sentence, with a question mark */
+	int rung;	      /* place in the reading order; 0: after the others */
 	enum power power;
 	int namespaces;	     /* CLONE_NEW* of the stage, beyond user and PID */
 	bool proc;	     /* mount the stage's own /proc (implies CLONE_NEWNS) */

@@ -220,6 +220,7 @@ void list_json(struct out *out, const struct lab *lab)
 	put(out, "{\"v\":1");
 	field(out, "lab", lab->name);
 	field(out, "question", lab->question);
+	put(out, ",\"rung\":%d", lab->rung);
 	field(out, "needs", powers[lab->power]);
 	put(out, ",\"namespaces\":[");
 	for (size_t i = 0, n = 0; ns_types[i].name; i++)

@@ -108,6 +108,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "uts-hostname",
+	.rung = 10,
 	.question = "Does a UTS namespace give a process its own hostname?",
 	.namespaces = CLONE_NEWUTS,
 	.first = "landlord",
