@@ -91,7 +91,9 @@ def a_trace(
     """The events of a whole run."""
     if claims is None:
         holds = (mode == "experiment") == (verdict == "agrees")
-        claims = [] if verdict == "skipped" else [a_claim("apart", holds, mode)]
+        claims = (
+            [] if verdict in ("skipped", "broken") else [a_claim("apart", holds, mode)]
+        )
     events: list[Event] = [
         {
             "event": "lab",
@@ -154,7 +156,7 @@ class House:
         program.parent.mkdir(exist_ok=True)
         self.log(name).touch()
         self.log(name).chmod(0o666)
-        program.write_text(f'#!/bin/sh\necho "$@" >>{self.log(name)}\n{body}\n')
+        program.write_text(f'#!/bin/sh\necho "$@" >>"${{0%/*}}/log"\n{body}\n')
         program.chmod(0o755)
         return program
 
@@ -180,11 +182,9 @@ class House:
         body = "mode=experiment form=json\n"
         body += "for word; do case $word in --control) mode=control;;"
         body += " --format=text) form=text;; --claims) mode=claims;; esac; done\n"
-        body += (
-            f'test $mode = claims && exec cat "{self.program(name).parent}/claims"\n'
-        )
+        body += 'test $mode = claims && exec cat "${0%/*}/claims"\n'
         body += f'test $form = text && echo "{name} tells" && exit {code}\n'
-        body += f'{before}\ncat "{self.program(name).parent}/$mode"\n{after}\n'
+        body += f'{before}\ncat "${{0%/*}}/$mode"\n{after}\n'
         self.script(name, f"{body}exit {code}")
         for mode, events in told.items():
             text = as_lines(events) if lines is None else lines
@@ -196,10 +196,10 @@ class House:
     def command(self, *words: str) -> list[str]:
         return [str(self.nslab), *words]
 
-    def options(self, more: dict[str, Any]) -> dict[str, Any]:
+    def options(self, more: Any) -> Any:
         environ = {k: v for k, v in os.environ.items() if k not in ("NSLABS_BUILD",)}
         environ |= {"PYTHONDONTWRITEBYTECODE": "1", **more.pop("env", {})}
-        options = {"cwd": "/", "env": environ, **more}
+        options: dict[str, Any] = {"cwd": "/", "env": environ, **more}
         if self.user == "stranger":
             options |= {"user": STRANGER, "group": STRANGER, "extra_groups": []}
         return options
@@ -948,6 +948,20 @@ def test_a_closed_pipe_ends_it_by_sigpipe_and_in_silence(
     assert run.stderr == ""
 
 
+def test_a_closed_standard_output_is_an_error(house: House) -> None:
+    house.lab("aa")
+    run = house.run("run", preexec_fn=lambda: os.close(1))
+    assert run.returncode == 2 and house.arguments("aa") == []
+    assert run.stderr == "nslab: standard output is closed\n"
+
+
+def test_a_closed_standard_error_does_no_harm(house: House) -> None:
+    house.lab("aa")
+    run = house.run("run", preexec_fn=lambda: os.close(2))
+    assert run.returncode == 0 and "1 agrees" in run.stdout
+    assert house.run("rum", preexec_fn=lambda: os.close(2)).returncode == 2
+
+
 def test_a_reader_that_leaves_ends_the_labs_still_running(house: House) -> None:
     word = house.folder / "word"
     os.mkfifo(word)
@@ -986,7 +1000,8 @@ def test_a_signal_ends_the_labs_shows_what_was_finished_and_kills_nslab(
     os.mkfifo(word)
     word.chmod(0o666)
     house.lab("aa")
-    house.lab("bb", before=f"trap '' TERM; sleep 1000 & echo $$ $! >{word}; wait")
+    deaf = "trap '' TERM;" if form == "json" else ""
+    house.lab("bb", before=f"{deaf} sleep 1000 & echo $$ $! >{word}; wait")
     house.lab("cc")
     path = house.folder.parent / "junit.xml"
     process = house.start("run", "--jobs", "1", "--format", form, "--junit", str(path))
@@ -1020,14 +1035,10 @@ def test_an_interrupt_shows_results_that_wait_for_their_turn(house: House) -> No
     os.mkfifo(word)
     word.chmod(0o666)
     house.lab("aa", before=f"echo $$ >{word}; exec sleep 1000")
-    house.lab("bb", after=f"echo >{word}")
+    house.lab("bb")
     process = house.start("run", "--jobs", "2")
-    with word.open() as file:
-        while len(file.read().split("\n")) < 2:
-            pass
-    wait_until(
-        lambda: not Path(f"/proc/{process.pid}/task").exists() or only_aa(process)
-    )
+    word.read_text()
+    wait_until(lambda: bool(house.arguments("bb")) and only_aa(process))
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE)
     assert re.search(r"bb .*✔ agrees", out)
@@ -1129,7 +1140,8 @@ def test_a_live_line_says_what_runs_when_it_takes_long_and_leaves_nothing(
     text = terminal_.end()
     assert text.rpartition("running aa")[2].startswith(" · ")
     after = text.rpartition("First, look.")[2]
-    assert after.startswith("\033[0m\r\033[K") and "1 agrees" in after
+    assert after.startswith("\033[0m\r\033[K")
+    assert "1 agrees" in terminal.bare(after)
 
 
 def test_a_quick_run_shows_no_live_line(bare_house: House) -> None:
@@ -1201,7 +1213,7 @@ def test_list_asks_each_lab_and_tries_whether_it_runs_here(house: House) -> None
     "card, problem",
     [
         ("nonsense", "JSONDecodeError"),
-        ("{}", "KeyError: 'question'"),
+        ("{}", "KeyError"),
         (
             '{"lab": "zz", "question": "?", "needs": [], "claims": []}',
             "--claims: exit 0, of lab 'zz'",
@@ -1338,7 +1350,7 @@ def test_explain_goes_through_the_pager_on_a_terminal_alone(house: House) -> Non
 
 def test_a_pager_that_is_left_early_is_no_error(house: House) -> None:
     house.lab("aa")
-    house.source("aa", PAGE * 5000)
+    house.source("aa", PAGE * 300)
     terminal_ = Terminal(house, "explain", "aa", env={"PAGER": "true"})
     assert terminal_.end() == ""
     assert terminal_.process.returncode == 0
@@ -1550,7 +1562,7 @@ def test_doctor_sees_that_a_masked_proc_forbids_a_new_one(house: House) -> None:
 def test_doctor_says_when_root_cannot_step_down(house: House) -> None:
     run = within(house, "true")
     tried = checks(run)["user namespaces"]["tried"]
-    assert tried.startswith("as root, who cannot step down (setresgid(65534): EINVAL")
+    assert tried.startswith("as root, who cannot step down (set")
 
 
 def refuse_unshare(number: int) -> Callable[[], None]:
