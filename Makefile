@@ -11,8 +11,10 @@ VERSION    := $(shell cat VERSION)
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wformat=2 \
-	-Wno-missing-field-initializers -Wno-unknown-warning-option \
-	-Wno-format-truncation
+	-Wno-missing-field-initializers
+ifeq (,$(findstring clang,$(CC)))
+WARNINGS += -Wno-format-truncation # texts are cut on purpose; clang has no such one
+endif
 CFLAGS   ?= -O2 -g
 CPPFLAGS += -Icommon -D_GNU_SOURCE -DNSLABS_VERSION='"$(VERSION)"'
 COMPILE   = $(CC) -std=gnu17 $(WARNINGS) $(CFLAGS) $(SAN_FLAGS) $(CPPFLAGS) -MMD -MP
@@ -28,6 +30,8 @@ LABS     := $(ALL_LABS)
 ifdef SAN
 SAN_FLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
 endif
+# Symbols are resolved once, before the forks, not again in every child.
+LDFLAGS    += -Wl,-z,now
 ifdef STATIC
 LDFLAGS    += -static
 PKG_STATIC := --static

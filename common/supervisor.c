@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -218,7 +219,8 @@ static void spawned(struct member *parent, const struct event *ev, int fds[2])
 		end_run(BROKEN, "%s: more than %d actors", ev->text, CAST - 1);
 		return;
 	}
-	rec.child_pid = pid_of_pidfd(fds[1]);
+	if (sv.opt->format == FORMAT_JSON) /* the others show no PIDs */
+		rec.child_pid = pid_of_pidfd(fds[1]);
 	close(fds[1]);
 	enter(ev->text, fds[0], rec.child_pid);
 	emit(&rec);
@@ -424,6 +426,22 @@ static void block_signals(void)
 	sv.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/*
+ * Stay on one processor, and the actors with us: while one of us speaks the others
+ * wait, and a wake-up on another processor costs more than the work itself.
+ */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t here;
+	int cpu = sched_getcpu();
+
+	CPU_ZERO(&here);
+	if (cpu >= 0 && cpu < CPU_SETSIZE) {
+		CPU_SET(cpu, &here);
+		sched_setaffinity(0, sizeof(here), &here);
+	}
+}
+
 /* End as the signal would have ended us, so that a shell sees it. */
 static void die_of(int sig)
 {
@@ -523,6 +541,7 @@ int supervise(const struct lab *lab, const struct options *opt)
 	sv.held = -1;
 	clock_gettime(CLOCK_MONOTONIC, &sv.begun);
 	block_signals();
+	stay_on_one_cpu();
 	play();
 	if (!sv.write_error)
 		report();
