@@ -87,7 +87,9 @@ class Held:
             if event["text"].startswith(beginning):
                 return event
             self.go_on()
-        raise LookupError(f"no step begins with {beginning!r}; last: {self.events[-1:]}")
+        raise LookupError(
+            f"no step begins with {beginning!r}; last: {self.events[-1:]}"
+        )
 
     def finish(self) -> Event:
         """Let it run to its end: the last event."""
@@ -158,4 +160,4 @@ def run_command(command: list[str], player: Player | None = None) -> str:
         **popen,
     )
     assert done.returncode == 0, f"{command}: {done.stderr or done.returncode}"
-    return done.stdout
+    return str(done.stdout)
