@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from typing import IO, Any, TextIO
 
-from . import junit
 from .errors import BROKEN, Interrupted, UserError, errno_text
 from .runner import Finished, Order, Progress, Started, Tick, Traced
-from .terminal import LiveLine, Screen, bare, cells, cut, duration, pad, safe, wrap
-from .trace import CONTROL, Claim, Result, exit_code
+from .terminal import (
+    MARKS,
+    LiveLine,
+    Screen,
+    bare,
+    cells,
+    cut,
+    duration,
+    me,
+    pad,
+    safe,
+    wrap,
+)
+from .trace import CONTROL, Claim, Result, broken, exit_code
 
 VERDICTS = ("agrees", "disagrees", "skipped", "broken")
 LIVE_AFTER = 0.3  # seconds without news after which the live line appears
@@ -283,7 +295,7 @@ class TableReport(Report):
         bad = [r for r in results if r.verdict in ("disagrees", "broken")]
         if bad:
             mode = " --control" if bad[0].mode == CONTROL else ""
-            hint = f"to look closer: nslab run {bad[0].lab}{mode} --format text"
+            hint = f"to look closer: {me()} run {bad[0].lab}{mode} --format text"
             lines += self._wrapped(hint, 2, "dim")
         return [*lines, ""]
 
@@ -383,10 +395,10 @@ class JunitReport(Report):
     def end(self) -> None:
         results = self.results
         if self.why:
-            from .trace import broken
-
             for order in self.unfinished:
                 results.append(broken(order.lab, order.mode, f"not run: {self.why}"))
+        from . import junit  # XML takes longer to load than a lab to run
+
         try:
             self.file.write(junit.document(results))
             self.file.close()
@@ -397,14 +409,10 @@ class JunitReport(Report):
 
 
 def _painted(screen: Screen, verdict: str, word: str | None = None) -> str:
-    from .terminal import MARKS
-
     return screen.paint(word or verdict, MARKS[verdict][2])
 
 
 def _signal_name(signum: int) -> str:
-    import signal
-
     return signal.Signals(signum).name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import TextIO
@@ -174,6 +175,17 @@ def duration(seconds: float) -> str:
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s"
+
+
+def me() -> str:
+    """This command, as its reader can type it again from where he is."""
+    path = sys.argv[0]
+    if os.path.basename(path) != "nslab" or shutil.which("nslab") == path:
+        return "nslab"
+    try:
+        return min(path, os.path.relpath(path), key=len)
+    except OSError:  # the folder we are in is gone
+        return path
 
 
 class LiveLine:

@@ -1,4 +1,4 @@
-"""List the labs: what each asks, what it needs, and whether it runs here.
+"""List the labs in reading order: what they ask and need, and do they run here.
 
 Whether it runs is found out by running it; that takes milliseconds.
 
@@ -18,7 +18,7 @@ from .errors import BROKEN, OK, errno_text
 from .labs import Lab, find_house
 from .report import Report, follow
 from .runner import run_all
-from .terminal import Screen, cells, pad, safe, wrap
+from .terminal import Screen, cells, me, pad, safe, wrap
 from .trace import Result
 from .verb_run import make_orders, positive, processors, stage_argument
 
@@ -45,6 +45,7 @@ class Card:
     needs: list[str]
     claims: list[Any]
     problem: str | None = None
+    rung: int = 0  # its place in the reading order; 0: after the others
 
 
 def main(args: argparse.Namespace) -> int:
@@ -59,6 +60,8 @@ def main(args: argparse.Namespace) -> int:
     )
     results = follow(run_all(orders, args.jobs or processors()), [Report(orders)])
     rows = [(lab, ask(lab), result) for lab, result in zip(labs, results)]
+    if not args.labs:
+        rows.sort(key=lambda row: (row[1].rung == 0, row[1].rung))
     if args.json:
         documents = [_document(*row) for row in rows]
         print(json.dumps({"v": 1, "labs": documents}, indent=1))
@@ -85,6 +88,7 @@ def ask(lab: Lab) -> Card:
             question,
             [needs] if isinstance(needs, str) else [str(need) for need in needs],
             list(data["claims"]),
+            rung=int(data.get("rung") or 0),
         )
     except subprocess.TimeoutExpired:
         return Card(None, [], [], f"--claims: no end after {CLAIMS_SECONDS} s")
@@ -103,6 +107,7 @@ def _document(lab: Lab, card: Card, result: Result) -> dict[str, Any]:
     return {
         "lab": lab.name,
         "question": card.question,
+        "rung": card.rung,
         "needs": card.needs,
         "claims": card.claims,
         "runs_here": result.verdict in ("agrees", "disagrees"),
@@ -130,7 +135,9 @@ def _show(rows: list[tuple[Lab, Card, Result]]) -> None:
         lines += _rows(screen, lab, card, result, width, needs_width, room)
     runs = sum(result.verdict in ("agrees", "disagrees") for _, _, result in rows)
     lines += ["", f"  {screen.mark('agrees')} runs here: {runs} of {len(rows)}"]
-    lines += [screen.paint("  nslab explain LAB shows its page", "dim"), ""]
+    for line in wrap(f"{me()} explain LAB shows its page", screen.width - 2):
+        lines.append(f"  {screen.paint(line, 'dim')}")
+    lines.append("")
     print("\n".join(lines))
 
 
@@ -165,7 +172,7 @@ def _rows(
         lines.append(line.rstrip())
     reason = result.reason if result.verdict in ("skipped", "broken") else None
     if result.verdict == "disagrees":
-        reason = f"disagrees here: nslab run {lab.name}"
+        reason = f"disagrees here: {me()} run {lab.name}"
     if reason and reason != card.problem:
         for line in wrap(safe(reason), screen.width - indent):
             lines.append(" " * indent + screen.paint(line, "yellow"))
