@@ -21,6 +21,7 @@
 #define WORD 1024	      /* bytes of a word with its NUL, at most */
 #define ORPHANED 125	      /* exit status of an actor without a supervisor */
 #define RESUME "NSLABS_ACTOR" /* carries an actor over execve(2) */
+#define EXECVE "execve(\"/proc/self/exe\", argv, environ)"
 
 struct peer {
 	char name[NAME_MAX_LEN];
@@ -98,10 +99,14 @@ void observe(const char *key, const char *fmt, ...)
 {
 	char value[EVENT_TEXT / 2];
 	va_list ap;
+	int len;
 
 	va_start(ap, fmt);
-	vsnprintf(value, sizeof(value), fmt, ap);
+	len = vsnprintf(value, sizeof(value), fmt, ap);
 	va_end(ap);
+	if (len >= (int)sizeof(value)) /* half a value could equal another half */
+		broken("%s: the value of \"%s\" has %d bytes; %zu fit", me.name,
+		       key, len, sizeof(value) - 1);
 	say(EV_OBSERVE, key, value, 0, 0);
 }
 
@@ -241,6 +246,7 @@ struct peer *spawn(const char *name, int flags, void (*body)(void))
 	socket_pair(channel);
 	socket_pair(words);
 	setsockopt(channel[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+	set_name(child->name, name);
 
 	child->pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (child->pid == 0) {
@@ -259,12 +265,11 @@ struct peer *spawn(const char *name, int flags, void (*body)(void))
 	}
 	close(channel[1]);
 	close(words[1]);
-	set_name(child->name, name);
 	child->words = words[0];
 	child->reaped = false;
 	me.nchildren++;
 
-	size = event_fill(&ev, EV_SPAWN, name, NULL);
+	size = event_fill(&ev, EV_SPAWN, child->name, NULL);
 	ev.ret = flags;
 	send_or_die(&ev, size, (int[]){ channel[0], child->pidfd });
 	close(channel[0]);
@@ -422,7 +427,7 @@ void become(const char *argv0)
 		broken("%s: cannot carry the story over execve: %s", me.name,
 		       errno_name(errno));
 	execv("/proc/self/exe", argv);
-	lab_call("execve(\"/proc/self/exe\", …)", "become", -1);
+	lab_call(EXECVE, "become", -1);
 	__builtin_unreachable();
 }
 
@@ -442,7 +447,7 @@ void actor_resume(const struct lab *lab)
 	fcntl(words, F_SETFD, FD_CLOEXEC);
 	actor_begin(lab, control, name, channel);
 	me.parent.words = words;
-	lab_call("execve(\"/proc/self/exe\", …)", "become", 0);
+	lab_call(EXECVE, "become", 0);
 	lab->after_exec();
 	actor_finish();
 }
