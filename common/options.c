@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - the command line of every lab. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,18 @@ static bool wants_colour(void)
 	       !(term && strcmp(term, "dumb") == 0);
 }
 
+/*
+ * Where a standard stream is closed its number would go to a socket of ours, which
+ * then got our output. A path alone holds the place and can be neither read nor
+ * written: see O_PATH in open(2).
+ */
+static void hold_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/", O_PATH);
+}
+
 int lab_main(int argc, char **argv, const struct lab *lab)
 {
 	static const char *const formats[] = { "text", "ktap", "json", NULL };
@@ -132,6 +145,7 @@ int lab_main(int argc, char **argv, const struct lab *lab)
 	char *end;
 	int c, choice;
 
+	hold_standard_streams();
 	actor_resume(lab);
 	if (lab->tool && argc > 1 && strcmp(argv[1], lab->tool) == 0)
 		return lab->run_tool(argc - 1, argv + 1);
