@@ -7,6 +7,7 @@
  * waited for that is not an event.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -70,32 +71,7 @@ static double since(const struct timespec *then)
 	       (double)(now.tv_nsec - then->tv_nsec) / 1e9;
 }
 
-/* --- Output ---------------------------------------------------------------- */
-
-static void flush(const struct out *out)
-{
-	size_t done = 0;
-
-	while (done < out->len && !sv.write_error) {
-		ssize_t n =
-			write(STDOUT_FILENO, out->bytes + done, out->len - done);
-
-		if (n >= 0)
-			done += (size_t)n;
-		else if (errno != EINTR)
-			sv.write_error = errno;
-	}
-}
-
-static void emit(const struct record *rec)
-{
-	static char bytes[RECORD_BYTES];
-	struct out out = { .bytes = bytes, .room = sizeof(bytes) };
-
-	sv.run.seq++;
-	sv.write(&out, &sv.run, rec);
-	flush(&out);
-}
+/* --- The end --------------------------------------------------------------- */
 
 static void end_run(enum verdict verdict, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -111,6 +87,89 @@ static void end_run(enum verdict verdict, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(sv.reason, sizeof(sv.reason), fmt, ap);
 	va_end(ap);
+	if (!sv.reason[0]) /* a reason is what tells this end from a told story */
+		strcpy(sv.reason, "no reason was given");
+}
+
+static void caught_signal(void)
+{
+	struct signalfd_siginfo info;
+
+	if (read(sv.signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	sv.caught = (int)info.ssi_signo;
+	end_run(BROKEN, "interrupted by %s", signal_name(sv.caught));
+}
+
+/* --- Output ---------------------------------------------------------------- */
+
+/*
+ * Wait for room on standard output, on the reader's time. A signal that ends the
+ * run ends the waiting too: the reader may never read again.
+ */
+static bool may_write(void)
+{
+	struct pollfd fds[] = { { STDOUT_FILENO, POLLOUT, 0 },
+				{ sv.signals, POLLIN, 0 } };
+	struct timespec full;
+
+	if (poll(fds, 1, 0) != 0)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &full);
+	while (!sv.caught && !fds[0].revents) {
+		poll(fds, 2, -1);
+		if (fds[1].revents)
+			caught_signal();
+	}
+	sv.held_seconds += since(&full);
+	return fds[0].revents;
+}
+
+static void flush(const struct out *out)
+{
+	size_t done = 0;
+
+	while (done < out->len && !sv.write_error) {
+		size_t room =
+			out->len - done < PIPE_BUF ? out->len - done : PIPE_BUF;
+		ssize_t n;
+
+		if (!may_write()) {
+			sv.write_error = EINTR;
+			return;
+		}
+		n = write(STDOUT_FILENO, out->bytes + done, room);
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			sv.write_error = errno;
+	}
+}
+
+static void emit(const struct record *rec)
+{
+	static char bytes[RECORD_BYTES];
+	struct out out = { .bytes = bytes, .room = sizeof(bytes) };
+	struct record shown = *rec;
+	struct finding finding;
+
+	if (sv.opt->format != FORMAT_JSON) { /* which has its own escapes */
+		bool lines = sv.opt->format == FORMAT_TEXT;
+
+		shown.a = visible(0, rec->a, lines);
+		shown.b = visible(1, rec->b, lines);
+		if (rec->finding) {
+			finding = *rec->finding;
+			finding.left_value = visible(2, finding.left_value, lines);
+			finding.right_value =
+				visible(3, finding.right_value, lines);
+			finding.reason = visible(4, finding.reason, lines);
+			shown.finding = &finding;
+		}
+	}
+	sv.run.seq++;
+	sv.write(&out, &sv.run, &shown);
+	flush(&out);
 }
 
 /* --- The cast -------------------------------------------------------------- */
@@ -140,14 +199,23 @@ static void answer(const struct member *m)
 	send(m->channel, "", 1, MSG_NOSIGNAL);
 }
 
-/* The end of a child, reported by its parent. The youngest of a name counts. */
-static void mark_known(const char *name)
+/*
+ * The end of a child, reported by its parent. The youngest of a name counts. Who
+ * has not said that it is done must not seem to have ended well.
+ */
+static void ended(const char *name, int status)
 {
-	for (int i = sv.ncast - 1; i >= 0; i--)
-		if (strcmp(sv.cast[i].name, name) == 0 && !sv.cast[i].known) {
-			sv.cast[i].known = true;
-			return;
-		}
+	for (int i = sv.ncast - 1; i >= 0; i--) {
+		struct member *m = &sv.cast[i];
+
+		if (strcmp(m->name, name) != 0 || m->known)
+			continue;
+		m->known = true;
+		if (status == 0 && !m->bye)
+			end_run(BROKEN, "%s exited 0 before its part was over",
+				name);
+		return;
+	}
 }
 
 /* Who has not come to an end, for the reason of a broken run. */
@@ -215,7 +283,14 @@ static void spawned(struct member *parent, const struct event *ev, int fds[2])
 			      .a = ev->text,
 			      .ret = (long)ev->ret };
 
-	if (fds[0] < 0 || sv.ncast == CAST) {
+	if (fds[0] < 0) {
+		end_run(BROKEN,
+			"%s: its channel did not arrive: recvmsg: %s (%s); %s",
+			ev->text, errno_name(EMFILE), strerror(EMFILE),
+			errno_hint(EMFILE));
+		return;
+	}
+	if (sv.ncast == CAST) {
 		end_run(BROKEN, "%s: more than %d actors", ev->text, CAST - 1);
 		return;
 	}
@@ -295,7 +370,7 @@ static void handle(struct member *m, const struct event *ev, int fds[2])
 		break;
 	case EV_EXIT:
 		rec.kind = REC_EXIT;
-		mark_known(a);
+		ended(a, (int)ev->ret);
 		if (m == &sv.cast[0] && ev->ret != 0) {
 			end_run(BROKEN, "%s %s", a, status_text((int)ev->ret));
 			return;
@@ -369,16 +444,6 @@ static void timed_out(void)
 		sv.opt->timeout, who ? who : "the stage");
 }
 
-static void caught_signal(void)
-{
-	struct signalfd_siginfo info;
-
-	if (read(sv.signals, &info, sizeof(info)) != sizeof(info))
-		return;
-	sv.caught = (int)info.ssi_signo;
-	end_run(BROKEN, "interrupted by %s", signal_name(sv.caught));
-}
-
 /* Wait for whatever happens next, and deal with it. */
 static void next(void)
 {
@@ -412,18 +477,24 @@ static void next(void)
 			listen_to(&sv.cast[i]);
 }
 
+/* What was ignored, as by nohup(1), stays so; children must be waited for. */
 static void block_signals(void)
 {
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct sigaction now;
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+		if (sigaction(ends[i], NULL, &now) == 0 &&
+		    now.sa_handler != SIG_IGN)
+			sigaddset(&set, ends[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	sv.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (sv.signals < 0) /* they end us at once; the stage dies with us */
+		sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /*
@@ -497,8 +568,12 @@ static void play(void)
 	while (!sv.over && !sv.write_error)
 		next();
 	settle(); /* where not even the first event came */
-	if (stage_end(&sv.stage, END_MS) < 0)
-		end_run(BROKEN, "the stage did not end within %d ms", END_MS);
+	if (stage_end(&sv.stage, END_MS) < 0) {
+		sv.over = false; /* whatever the verdict was */
+		end_run(BROKEN,
+			"the stage did not end within %d ms: is a process of another program on it?",
+			END_MS);
+	}
 }
 
 static void report(void)

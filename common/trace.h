@@ -63,6 +63,19 @@ struct out {
 void put(struct out *out, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Bytes of the UTF-8 sequence that begins at s, or 0 if it is none (RFC 3629). */
+int utf8_length(const unsigned char *s);
+
+#define VISIBLE 5 /* texts of one record, at most */
+
+/*
+ * Text as a terminal may show it and a line-oriented reader take it: what controls
+ * a terminal, ends a line (unless lines may stay) or is no UTF-8 stands as its
+ * number. NULL stays NULL. Valid until the next call with the same which, below
+ * VISIBLE.
+ */
+const char *visible(int which, const char *text, bool lines);
+
 typedef void (*writer)(struct out *out, const struct run *run,
 		       const struct record *rec);
 

@@ -15,25 +15,6 @@
 #define NSLABS_VERSION "unknown"
 #endif
 
-/* Bytes of the UTF-8 sequence that begins at s, or 0 if it is none (RFC 3629). */
-static int utf8_length(const unsigned char *s)
-{
-	int n = s[0] < 0x80   ? 1
-		: s[0] < 0xc2 ? 0
-		: s[0] < 0xe0 ? 2
-		: s[0] < 0xf0 ? 3
-		: s[0] < 0xf5 ? 4
-			      : 0;
-
-	for (int i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 static void string(struct out *out, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;
