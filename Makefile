@@ -59,7 +59,7 @@ endif
 .SECONDARY:
 .PHONY: all help clean check lint format bench fresh install FORCE
 
-all: $(BINARIES) ## build all labs (SAN=address,undefined STATIC=1 CC=musl-gcc BUILD=dir)
+all: $(BINARIES) $(BUILD)/guest/init ## build all labs (SAN=address,undefined STATIC=1 CC=musl-gcc BUILD=dir)
 
 # What is built depends on how: another compiler or flag rebuilds.
 HOW := $(CC) $(WARNINGS) $(CFLAGS) $(SAN_FLAGS) $(CPPFLAGS) $(LDFLAGS)
@@ -78,6 +78,11 @@ $(BUILD)/common/%.o: common/%.c $(BUILD)/how | $(HEADERS)
 
 $(BUILD)/libcommon.a: $(COMMON)
 	$(call say,AR)rm -f $@ && $(AR) rcs $@ $^
+
+# The first process of a guest (nslab vm) stands alone in its file system.
+$(BUILD)/guest/init: scripts/guest/init.c $(BUILD)/how | $(HEADERS)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=gnu17 $(WARNINGS) -O2 -D_GNU_SOURCE -static $(addprefix -isystem ,$(HEADERS)) -o $@ $<
 
 define lab_rules
 $(BUILD)/labs/$(1)/$(1).o: labs/$(1)/$(1).c $(BUILD)/how $(wildcard labs/$(1)/lab.mk) | $(HEADERS)
@@ -99,9 +104,9 @@ bench: all ## measure against util-linux and the tutorial's scripts (ratios)
 fresh: ## try scripts/run and scripts/test on a fresh Debian 12
 	scripts/fresh-tree
 
-C_FILES  := $(wildcard common/*.[ch] labs/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
+C_FILES  := $(wildcard common/*.[ch] labs/*/*.[ch] tests/*/*.[ch] scripts/*/*.[ch])
 SH_FILES  = $(shell grep -lsE '^\#!.*[ /](ba)?sh$$' scripts/* .ci/run)
-PY_FILES  = $(shell grep -lsE '^\#!.*python3' scripts/*) $(wildcard scripts/*/*.py tests/*.py tests/*/*.py)
+PY_FILES  = $(shell grep -lsE '^\#!.*python3' scripts/*) $(wildcard scripts/*/*.py scripts/*/*/*.py tests/*.py tests/*/*.py)
 
 format: ## format the C and Python sources
 	clang-format -i $(C_FILES)
@@ -122,6 +127,9 @@ lint: ## check format, C, shell and Python
 install: all ## install under PREFIX=/usr/local, staged in DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts/nslabs
 	install -m 644 scripts/nslabs/*.py $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts/nslabs
+	install -d $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts/nslabs/vm $(DESTDIR)$(PREFIX)/libexec/nslabs/guest
+	install -m 644 scripts/nslabs/vm/*.py $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts/nslabs/vm
+	install -m 755 $(BUILD)/guest/init $(DESTDIR)$(PREFIX)/libexec/nslabs/guest
 	install -m 755 scripts/nslab $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts
 	install -m 644 scripts/packages.tsv $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts
 	ln -sf ../libexec/nslabs/scripts/nslab $(DESTDIR)$(PREFIX)/bin/nslab
@@ -129,7 +137,7 @@ install: all ## install under PREFIX=/usr/local, staged in DESTDIR
 		install -d $(DESTDIR)$(PREFIX)/libexec/nslabs/labs/$$lab \
 			$(DESTDIR)$(PREFIX)/share/nslabs/labs/$$lab; \
 		install -m 755 $(BUILD)/labs/$$lab/$$lab $(DESTDIR)$(PREFIX)/libexec/nslabs/labs/$$lab; \
-		install -m 644 labs/$$lab/README.md labs/$$lab/$$lab.c $(DESTDIR)$(PREFIX)/share/nslabs/labs/$$lab; \
+		install -m 644 labs/$$lab/README.md labs/$$lab/*.c $$(ls labs/$$lab/lab.mk 2>/dev/null) $(DESTDIR)$(PREFIX)/share/nslabs/labs/$$lab; \
 	done
 
 clean: ## remove what was built

@@ -1,8 +1,8 @@
 """The command line: finds the verb, runs it, and ends the process rightly.
 
-Each module `verb_NAME` is a verb. It has SUMMARY (a line for the help), ORDER (its
-place there), `arguments(parser)` and `main(args) -> exit code`. A new file is a
-new verb; nothing else knows them by name.
+Each module `verb_NAME` is a verb, `verb_A_B` the verb of two words "A B". It has
+SUMMARY (a line for the help), ORDER (its place there), `arguments(parser)` and
+`main(args) -> exit code`. A new file is a new verb; nothing else knows them by name.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ def main(argv: list[str]) -> int:
 def verbs() -> list[str]:
     """The names of all verbs."""
     folder = Path(__file__).parent
-    return sorted(path.stem[len(PREFIX) :] for path in folder.glob(f"{PREFIX}*.py"))
+    names = [path.stem[len(PREFIX) :] for path in folder.glob(f"{PREFIX}*.py")]
+    return sorted(name.replace("_", " ") for name in names)
+
+
+def _module(name: str) -> Any:
+    """The module of a verb."""
+    return import_module(f".{PREFIX}{name.replace(' ', '_')}", __package__)
 
 
 def version() -> str:
@@ -95,11 +101,16 @@ def _dispatch(argv: list[str]) -> int:
     if name == "help":
         if not words:
             return _help()
-        name, words = words[0], ["--help"]
+        name, words = words[0], [*words[1:], "--help"]
+    family = [verb for verb in verbs() if verb.startswith(f"{name} ")]
+    if family:
+        if not words or words[0] in ("-h", "--help"):
+            return _help(family)
+        name = f"{name} {words.pop(0)}"
     if name not in verbs():
         near = suggestion(name, verbs())
         raise UserError(f"there is no verb '{name}'.{near}\ntry: nslab --help")
-    verb = import_module(f".{PREFIX}{name}", __package__)
+    verb = _module(name)
     parser = Parser(
         prog=f"nslab {name}",
         description=verb.__doc__,
@@ -120,15 +131,15 @@ def _dispatch(argv: list[str]) -> int:
     return code
 
 
-def _help() -> int:
+def _help(names: list[str] | None = None) -> int:
     rows = []
-    for name in verbs():
-        verb = import_module(f".{PREFIX}{name}", __package__)
+    for name in names or verbs():
+        verb = _module(name)
         rows.append((verb.ORDER, name, verb.SUMMARY))
     print("Usage: nslab VERB [OPTION]...\n")
     print("Experiments on Linux namespaces, run on this kernel and checked.\n")
     for _, name, summary in sorted(rows):
-        print(f"  {name:<9} {summary}")
+        print(f"  {name:<11} {summary}")
     print("\n  nslab VERB --help tells more; nslab --version")
     print("  --build DIR, or NSLABS_BUILD=DIR: labs built somewhere else")
     return OK

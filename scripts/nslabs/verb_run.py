@@ -36,12 +36,7 @@ ORDER = 2
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `nslab run`."""
-    parser.add_argument("labs", metavar="LAB", nargs="*", help="labs; default: all")
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--control", action="store_true", help="run the control instead")
-    modes.add_argument(
-        "--both", action="store_true", help="run the experiment, then the control"
-    )
+    run_arguments(parser, ["table", "json", "ktap", "text"])
     parser.add_argument(
         "--jobs",
         "-j",
@@ -49,11 +44,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         help="labs at the same time (default: one for each processor)",
     )
+
+
+def run_arguments(parser: argparse.ArgumentParser, formats: list[str]) -> None:
+    """The options of every verb that runs labs and shows results."""
+    parser.add_argument("labs", metavar="LAB", nargs="*", help="labs; default: all")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--control", action="store_true", help="run the control instead")
+    modes.add_argument(
+        "--both", action="store_true", help="run the experiment, then the control"
+    )
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument(
         "--format",
-        choices=["table", "json", "ktap", "text"],
-        help="how results are shown; text: what the labs tell, one after the other",
+        choices=formats,
+        help="how results are shown; text, where offered: what the labs tell",
     )
     forms.add_argument("--json", action="store_true", help="the same as --format json")
     parser.add_argument(

@@ -1,0 +1,32 @@
+"""A shell in a guest, with the labs on its PATH: one may break everything there.
+
+What follows -- is run instead of the shell. The guest ends with it, and nothing is
+left. Exit code: the shell's.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .labs import find_house
+from .vm import console
+from .vm.options import the_accelerator, the_kernel, which_kernel
+from .vm.parts import parts_for
+
+SUMMARY = "a shell in a guest, where one may break everything"
+ORDER = 7
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `nslab vm shell`."""
+    which_kernel(parser)
+    parser.add_argument("command", nargs="*", help="run this instead (after --)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Open the shell."""
+    labs = find_house(args.build).choose_built([])
+    kernel = the_kernel(args)
+    accel = the_accelerator(args, kernel)
+    parts = parts_for(labs, args.build, shell=True)
+    return console.shell(kernel, parts, accel, args.command)

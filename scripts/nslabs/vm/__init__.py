@@ -1,0 +1,1 @@
+"""Labs on other kernels: get a kernel, pack a guest, boot it, read its results."""
