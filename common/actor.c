@@ -221,6 +221,7 @@ static void be_child(const char *name, int channel, int words, void (*body)(void
 static void be_child(const char *name, int channel, int words, void (*body)(void))
 {
 	forget_parent();
+	set_name(me.parent.name, me.name);
 	set_name(me.name, name);
 	me.channel = channel;
 	me.parent.words = words;
@@ -334,8 +335,8 @@ void await_end(void)
 static void lost(struct peer *peer, const char *word)
 {
 	if (peer == PARENT)
-		broken("%s waited for \"%s\", but its parent has ended", me.name,
-		       word);
+		broken("%s waited for \"%s\", but its parent %s has ended", me.name,
+		       word, me.parent.name);
 	broken("%s waited for \"%s\", but %s %s", me.name, word, peer->name,
 	       status_text(ending(peer)));
 }
@@ -417,11 +418,11 @@ void actor_tell_story(void)
 
 void become(const char *argv0)
 {
-	char carried[96];
+	char carried[128];
 	char *const argv[] = { (char *)argv0, NULL };
 
-	snprintf(carried, sizeof(carried), "%d:%d:%d:%s", me.channel,
-		 me.parent.words, me.control, me.name);
+	snprintf(carried, sizeof(carried), "%d:%d:%d:%s:%s", me.channel,
+		 me.parent.words, me.control, me.name, me.parent.name);
 	if (setenv(RESUME, carried, 1) < 0 || fcntl(me.channel, F_SETFD, 0) < 0 ||
 	    fcntl(me.parent.words, F_SETFD, 0) < 0)
 		broken("%s: cannot carry the story over execve: %s", me.name,
@@ -434,18 +435,19 @@ void become(const char *argv0)
 void actor_resume(const struct lab *lab)
 {
 	const char *carried = getenv(RESUME);
-	char name[NAME_MAX_LEN];
+	char name[NAME_MAX_LEN], parent[NAME_MAX_LEN];
 	int channel, words, control;
 
 	if (!carried ||
-	    sscanf(carried, "%d:%d:%d:%31s", &channel, &words, &control, name) !=
-		    4 ||
+	    sscanf(carried, "%d:%d:%d:%31[^:]:%31s", &channel, &words, &control,
+		   name, parent) != 5 ||
 	    !lab->after_exec)
 		return;
 	unsetenv(RESUME);
 	fcntl(channel, F_SETFD, FD_CLOEXEC);
 	fcntl(words, F_SETFD, FD_CLOEXEC);
 	actor_begin(lab, control, name, channel);
+	set_name(me.parent.name, parent);
 	me.parent.words = words;
 	lab_call(EXECVE, "become", 0);
 	lab->after_exec();

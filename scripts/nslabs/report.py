@@ -293,6 +293,7 @@ class TableReport(Report):
         if self.where:
             lines.append(f"  {screen.paint(self.where, 'dim')}")
         bad = [r for r in results if r.verdict in ("disagrees", "broken")]
+        bad = [result for result in bad if result.status is not None]
         if bad:
             mode = " --control" if bad[0].mode == CONTROL else ""
             hint = f"to look closer: {me()} run {bad[0].lab}{mode} --format text"

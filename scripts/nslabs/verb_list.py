@@ -19,7 +19,7 @@ from .labs import Lab, find_house
 from .report import Report, follow
 from .runner import run_all
 from .terminal import Screen, cells, me, pad, safe, wrap
-from .trace import Result
+from .trace import EXPERIMENT, Result
 from .verb_run import make_orders, positive, processors, stage_argument
 
 SUMMARY = "the labs: their questions, what they need, do they run here"
@@ -52,14 +52,10 @@ def main(args: argparse.Namespace) -> int:
     """List what was asked for."""
     house = find_house(args.build)
     labs = house.choose_built(args.labs)
-    orders = make_orders(
-        labs,
-        ["experiment"],
-        stage=args.stage,
-        not_built=f"it is not built: {house.remedy()}",
-    )
+    not_built = f"it is not built: {house.remedy()}"
+    orders = make_orders(labs, [EXPERIMENT], stage=args.stage, not_built=not_built)
     results = follow(run_all(orders, args.jobs or processors()), [Report(orders)])
-    rows = [(lab, ask(lab), result) for lab, result in zip(labs, results)]
+    rows = [(lab, ask(lab, not_built), result) for lab, result in zip(labs, results)]
     if not args.labs:
         rows.sort(key=lambda row: (row[1].rung == 0, row[1].rung))
     if args.json:
@@ -70,10 +66,10 @@ def main(args: argparse.Namespace) -> int:
     return BROKEN if any(card.problem for _, card, _ in rows) else OK
 
 
-def ask(lab: Lab) -> Card:
+def ask(lab: Lab, not_built: str) -> Card:
     """The question, the needs and the claims of a lab, from its program."""
     if lab.program is None:
-        return Card(None, [], [], "it is not built")
+        return Card(None, [], [], not_built)
     try:
         run = subprocess.run(
             [str(lab.program), "--claims", "--format=json"],
