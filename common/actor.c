@@ -322,9 +322,14 @@ const char *status_text(int status)
 	return text;
 }
 
-void await_end(void)
+void expect_end(void)
 {
 	say(EV_AWAIT, NULL, NULL, 0, 0);
+}
+
+void await_end(void)
+{
+	expect_end();
 	for (;;)
 		wait_for_answer();
 }

@@ -158,6 +158,12 @@ int ending(struct peer *child);
 /* "exited 0", "killed by SIGKILL": a wait(2) status in words (static storage). */
 const char *status_text(int status);
 
+/*
+ * From now on this actor may be killed at any time. Said before telling a peer
+ * that might do it; without it, an end that nobody waited for breaks the run.
+ */
+void expect_end(void);
+
 /* Be still until killed: the way to end for an actor whose end is the lesson. */
 void await_end(void) __attribute__((noreturn));
 
