@@ -39,9 +39,15 @@ struct claim {
 	enum relation relation;
 	const char *right; /* key or literal, as the relation says */
 	bool premise;
+	const char
+		*varies; /* where kernels differ: since which, says who; or NULL */
 };
 
-/* Holds in the experiment and fails in the control: evidence. */
+/*
+ * Holds in the experiment and fails in the control: evidence. A documented
+ * difference between kernels is declared as a last field: .varies = "since Linux
+ * 6.18: statmount(2)".
+ */
 #define CLAIM(...)                            \
 	{                                     \
 		__VA_ARGS__, .premise = false \

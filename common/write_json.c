@@ -112,6 +112,7 @@ static void claim(struct out *out, const struct claim *c)
 	field(out, "left", c->left);
 	field(out, "relation", relation_name(c->relation));
 	field(out, "right", c->right);
+	field(out, "varies", c->varies);
 }
 
 static void begin(struct out *out, const struct run *run)

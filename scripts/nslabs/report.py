@@ -321,9 +321,12 @@ class TextReport(Report):
 class JsonReport(Report):
     """One JSON document at the end."""
 
-    def __init__(self, orders: Sequence[Order], out: TextIO) -> None:
+    def __init__(
+        self, orders: Sequence[Order], out: TextIO, where: str | None = None
+    ) -> None:
         super().__init__(orders)
         self.out = out
+        self.where = where
         self.why: str | None = None
 
     def abandon(self, why: str) -> None:
@@ -335,7 +338,8 @@ class JsonReport(Report):
         summary = {v: sum(r.verdict == v for r in results) for v in VERDICTS}
         document: dict[str, Any] = {
             "v": 1,
-            "kernel": os.uname().release,
+            "kernel": next((r.kernel for r in results if r.kernel), None),
+            "where": self.where or "this machine",
             "results": [result.to_json() for result in results],
             "summary": summary,
             "interrupted": self.why,

@@ -43,6 +43,7 @@ class Claim:
     holds: bool | None
     reason: str | None
     as_expected: bool | None
+    varies: str | None = None
 
     @staticmethod
     def of(event: Event, mode: str) -> Claim:
@@ -59,6 +60,7 @@ class Claim:
             holds=_maybe_boolean(event, "holds"),
             reason=_maybe_string(event, "reason"),
             as_expected=_maybe_boolean(event, "as_expected"),
+            varies=_maybe_string(event, "varies"),
         )
         should = claim.should_hold(mode)
         expected = None if claim.holds is None else claim.holds == should

@@ -147,7 +147,7 @@ def make_report(
 ) -> Report:
     """The report of a format, on standard output."""
     if form == "json":
-        return JsonReport(orders, sys.stdout)
+        return JsonReport(orders, sys.stdout, where)
     if form == "ktap":
         return KtapReport(orders, sys.stdout)
     if form == "text":
