@@ -7,7 +7,6 @@ the order of the orders. It does not care who ran the labs.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections.abc import Generator, Sequence
@@ -32,8 +31,7 @@ from .terminal import (
 from .trace import CONTROL, Claim, Result, broken, exit_code
 
 VERDICTS = ("agrees", "disagrees", "skipped", "broken")
-LIVE_AFTER = 0.3  # seconds without news after which the live line appears
-TICK = 0.5
+TICK = 0.5  # seconds without any news after which the live line appears
 
 
 class Report:
@@ -118,7 +116,7 @@ class TableReport(Report):
         self.live = LiveLine(live) if live else None
         self.verbose = verbose
         self.where = where
-        self.began = self.news = time.monotonic()
+        self.began = time.monotonic()
         self.running: dict[int, Started] = {}
         self.steps: dict[int, str] = {}
         self.modes = len({order.mode for order in orders}) > 1
@@ -140,7 +138,6 @@ class TableReport(Report):
                 self.steps[happening.index] = str(happening.event.get("text"))
         elif isinstance(happening, Finished):
             self.running.pop(happening.index, None)
-            self.news = time.monotonic()
         super().take(happening)
         self._refresh(isinstance(happening, Tick))
 
@@ -168,14 +165,11 @@ class TableReport(Report):
 
     def _refresh(self, tick: bool) -> None:
         """The live line, when there was no news for a while."""
-        if self.live is None or not self.running:
-            return
-        now = time.monotonic()
-        if now - self.news < LIVE_AFTER or not (tick or self.live.shown):
+        if self.live is None or not self.running or not (tick or self.live.shown):
             return
         names = ", ".join(started.order.lab for started in self.running.values())
         text = f"  {len(self.finished)} of {len(self.orders)} · running {names}"
-        text += f" · {now - self.began:.0f} s"
+        text += f" · {time.monotonic() - self.began:.0f} s"
         if len(self.running) == 1:
             step = self.steps.get(next(iter(self.running)))
             text += f" · {step}" if step else ""

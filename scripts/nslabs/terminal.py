@@ -183,7 +183,8 @@ def me() -> str:
     if os.path.basename(path) != "nslab" or shutil.which("nslab") == path:
         return "nslab"
     try:
-        return min(path, os.path.relpath(path), key=len)
+        near = os.path.relpath(path)
+        return min(path, near if "/" in near else f"./{near}", key=len)
     except OSError:  # the folder we are in is gone
         return path
 

@@ -157,6 +157,13 @@ class Result:
         """As plain data, for JSON."""
         return asdict(self)
 
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> Result:
+        """A result from what `to_json` made of it."""
+        claims = tuple(Claim(**claim) for claim in data["claims"])
+        fields: dict[str, Any] = {**data, "claims": claims}
+        return Result(**fields)
+
 
 def broken(lab: str, mode: str, reason: str, seconds: float = 0.0) -> Result:
     """The result of a run that never came to anything."""

@@ -56,9 +56,6 @@ def _paged(page: str) -> bool:
         return False
     # For less: leave at once when it fits, show colours, leave the page there.
     environ = {"LESS": "FRX", **os.environ}
-    with subprocess.Popen(words, stdin=subprocess.PIPE, env=environ) as pager:
-        try:
-            pager.communicate(page.encode(sys.stdout.encoding, "replace"))
-        except BrokenPipeError:
-            pass  # left before the end
+    text = page.encode(sys.stdout.encoding, "replace")
+    subprocess.run(words, input=text, env=environ, check=False)
     return True

@@ -247,7 +247,7 @@ def _offer(
     image: dict[str, str],
     records: dict[str, list[dict[str, str]]],
 ) -> Offer:
-    """What must be unpacked. From 6.19 on the image is a shell around other packages."""
+    """What must be unpacked. From 6.19 on the image only names other packages."""
     parts = [(image["Package"], image)]
     modules = True
     if "linux-binary-" in image.get("Depends", ""):

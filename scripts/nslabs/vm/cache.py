@@ -31,7 +31,7 @@ def folder(*parts: str) -> Path:
 
 @contextmanager
 def growing(target: Path) -> Iterator[Path]:
-    """A new folder that takes the target's place when all went well, or nothing does."""
+    """A new folder that takes the target's place when all went well, or goes."""
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield fresh

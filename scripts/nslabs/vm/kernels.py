@@ -65,12 +65,10 @@ def fetched() -> list[Kernel]:
 def host() -> Kernel | None:
     """The host's own kernel, where its file can be read."""
     release = os.uname().release
-    for path in (
-        Path(f"/boot/vmlinuz-{release}"),
-        Path(f"/lib/modules/{release}/vmlinuz"),
-    ):
+    tree = Path("/lib/modules", release)
+    for path in (Path(f"/boot/vmlinuz-{release}"), tree / "vmlinuz"):
         if os.access(path, os.R_OK):
-            return of_file(str(path), f"/lib/modules/{release}", HOST, release)
+            return of_file(str(path), str(tree), HOST, release)
     return None
 
 
@@ -121,8 +119,8 @@ def find(name: str, modules: str | None = None) -> Kernel:
         kernel = host()
         if kernel is None:
             raise UserError(
-                f"the host's kernel {os.uname().release} has no readable file in /boot; "
-                "'nslab vm kernels' lists others",
+                f"the host's kernel {os.uname().release} has no readable file in "
+                "/boot; 'nslab vm kernels' lists others",
                 BROKEN,
             )
         return kernel
