@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from harness.held import Held
 
+from .tools import lsns
+
 FOR_CHILDREN = ("pid", "time")
 
 
@@ -43,9 +45,7 @@ def check_lsns_finds_one_process_in_each_new_namespace(lab: Held) -> None:
     lab.until("All of them are where they moved")
     for actor in movers(lab):
         who = f"{actor}-child" if actor in FOR_CHILDREN else actor
-        rows = lab.look(
-            "lsns", "-n", "-t", actor, "-o", "NPROCS,PID", "-p", pid(lab, who)
-        )
+        rows = lsns(lab, "-t", actor, "-o", "NPROCS,PID", "-p", pid(lab, who))
         assert rows.split() == ["1", pid(lab, who)]
 
 
