@@ -297,7 +297,7 @@ def test_the_version_is_that_of_the_tree(bare_house: House) -> None:
         (["run", "--jobs", "0"], "0 is not 1 or more"),
         (["run", "--timeout", "nan"], "nan is not a number of seconds"),
         (["run", "--control", "--both"], "not allowed with"),
-        (["run", "--format", "text", "--junit", "/tmp/x"], "--junit"),
+        (["run", "--format", "text", "--junit", "/dev/null"], "--junit"),
         (["step"], "LAB"),
         (["step", "*"], "one lab, please"),
         (["--build", "/nonexistent", "run"], "/nonexistent"),
@@ -355,9 +355,10 @@ def test_it_works_installed(bare_house: House, tmp_path: Path) -> None:
 
 def test_a_hint_can_be_typed_as_it_stands(bare_house: House) -> None:
     bare_house.lab("aa", "disagrees")
-    for folder in (bare_house.folder, bare_house.folder / "labs", Path("/usr/lib")):
+    for name in ("", "labs", "scripts", "/usr/lib"):
+        folder = bare_house.folder / name
         run = bare_house.run("run", cwd=folder)
-        hint = re.search(r"to look closer: (.*)", run.stdout)
+        hint = re.search(r"to look closer: (.*)", " ".join(run.stdout.split()))
         assert hint is not None
         again = subprocess.run(
             hint[1], shell=True, cwd=folder, capture_output=True, text=True
@@ -399,6 +400,7 @@ def test_one_unbuilt_lab_is_broken_and_the_others_run(bare_house: House) -> None
     run = bare_house.run("run")
     assert run.returncode == 99
     assert re.search(r"ns-api .* broken\n +it is not built: run 'make'", run.stdout)
+    assert "to look closer" not in run.stdout
     assert re.search(r"pid-first .* agrees", run.stdout)
 
 
@@ -1387,6 +1389,16 @@ def test_explain_shows_the_page_as_plain_text_where_there_is_no_terminal(
     assert run.stdout == RENDERED
 
 
+def test_a_page_with_characters_that_the_output_lacks_is_shown_all_the_same(
+    bare_house: House,
+) -> None:
+    bare_house.lab("aa")
+    bare_house.source("aa", "caf\u00e9 \u2192 tea\n")
+    environ = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    run = bare_house.run("explain", "aa", env=environ, encoding="latin-1")
+    assert run.stdout == "caf\u00e9 \\u2192 tea\n"
+
+
 def test_explain_goes_through_the_pager_on_a_terminal_alone(bare_house: House) -> None:
     bare_house.lab("aa")
     bare_house.source("aa", PAGE)
@@ -1404,10 +1416,11 @@ def test_explain_goes_through_the_pager_on_a_terminal_alone(bare_house: House) -
         assert "The page of aa" in text
 
 
-def test_a_pager_that_is_left_early_is_no_error(bare_house: House) -> None:
+@pytest.mark.parametrize("pager", ["true", "false"])
+def test_a_pager_that_is_left_early_is_no_error(bare_house: House, pager: str) -> None:
     bare_house.lab("aa")
     bare_house.source("aa", PAGE * 300)
-    terminal_ = Terminal(bare_house, "explain", "aa", env={"PAGER": "true"})
+    terminal_ = Terminal(bare_house, "explain", "aa", env={"PAGER": pager})
     assert terminal_.end() == ""
     assert terminal_.process.returncode == 0
 
@@ -1554,9 +1567,10 @@ def test_doctor_names_the_package_of_a_program_that_is_missing(house: House) -> 
     run = house.run("doctor", "--json", env={"PATH": str(empty)})
     found = checks(run)
     assert run.returncode == 1
-    assert not found["make"]["found"] and found["make"]["remedy"].endswith(" my-make")
     sudo = "" if house.user == "myself" and os.geteuid() == 0 else "sudo "
-    assert found["make"]["remedy"].startswith(sudo)
+    install = packages.FAMILIES[packages.family()][1]
+    assert not found["make"]["found"]
+    assert found["make"]["remedy"] == f"{sudo}{install} my-make"
     assert not found["C compiler"]["found"]
     assert "gcc" in found["C compiler"]["remedy"]
     assert "not found on PATH" in found["genisoimage"]["answer"]
@@ -1570,14 +1584,17 @@ def test_doctor_is_not_fooled_by_programs_that_only_have_the_name(
 ) -> None:
     fake = bare_house.folder / "fake"
     fake.mkdir()
-    for name in ("gcc", "genisoimage", "fuseiso", "unshare", "ip", "make"):
-        (fake / name).write_text("#!/bin/sh\nexit 0\n")
+    scripts = dict.fromkeys(("gcc", "fuseiso", "unshare"), "exit 0")
+    scripts["make"] = "echo GNU Make 4.3; exit 1"
+    scripts["genisoimage"] = 'head -c 99999 /dev/zero >"$4"'  # -quiet -R -o FILE
+    for name, script in scripts.items():
+        (fake / name).write_text(f"#!/bin/sh\n{script}\n")
         (fake / name).chmod(0o755)
-    (fake / "make").write_text("#!/bin/sh\nexit 1\n")
     path = f"{fake}:{os.environ['PATH']}"
     found = checks(bare_house.run("doctor", "--json", env={"PATH": path}))
     for name in ("C compiler", "make", "genisoimage", "fuseiso", "util-linux"):
         assert not found[name]["found"], name
+    assert found["genisoimage"]["answer"] == "what it wrote is no ISO image"
 
 
 def test_doctor_finds_the_libraries_that_the_labs_ask_for(bare_house: House) -> None:
@@ -1739,6 +1756,26 @@ def test_the_distribution_decides_how_to_install(release: str, manager: str) -> 
     command = packages.FAMILIES[manager][1]
     name = packages.table()["iproute2"][manager]
     assert packages.remedy("iproute2", manager).endswith(f"{command} {name}")
+
+
+def test_a_distribution_without_a_package_hears_what_debian_calls_it() -> None:
+    assert packages.table()["musl"]["apk"] == "-"
+    said = "this distribution has no package of it; Debian's is musl-tools"
+    assert packages.remedy("musl", "apk") == said
+
+
+def test_a_kernel_without_veth_is_named_with_its_errno(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = probe._new_veth
+
+    def of_another_kind(one: str, other: str) -> bytes:
+        return bytes(made(one, other).replace(b"veth", b"nope"))
+
+    monkeypatch.setattr(probe, "_new_veth", of_another_kind)
+    answer = probe.in_child(probe.veth)
+    assert (answer.ok, answer.number) == (False, errno.EOPNOTSUPP)
+    assert answer.call == "RTM_NEWLINK (kind veth)"
 
 
 def test_without_the_table_a_remedy_has_the_names_of_debian(
