@@ -7,7 +7,7 @@
 
 int main(void)
 {
-	static const char *const names[] = { "cgroup", "ipc", "net",  "mnt",
+	static const char *const names[] = { "cgroup", "ipc",  "net",  "mnt",
 					     "pid",    "time", "user", "uts" };
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
@@ -24,8 +24,8 @@ int main(void)
 			char path[320], link[64];
 			ssize_t len;
 
-			snprintf(path, sizeof(path), "/proc/%s/ns/%s", entry->d_name,
-				 names[i]);
+			snprintf(path, sizeof(path), "/proc/%s/ns/%s",
+				 entry->d_name, names[i]);
 			len = readlink(path, link, sizeof(link));
 			bytes += len > 0 ? (unsigned long)len : 0;
 		}

@@ -92,10 +92,14 @@ static void mount_all(void)
 	static const struct {
 		const char *type, *dir, *options;
 	} mounts[] = {
-		{ "proc", "/proc", NULL },	 { "sysfs", "/sys", NULL },
-		{ "devtmpfs", "/dev", NULL },	 { "tmpfs", "/dev/shm", NULL },
-		{ "devpts", "/dev/pts", NULL },	 { "mqueue", "/dev/mqueue", NULL },
-		{ "tmpfs", "/tmp", "mode=1777" }, { "tmpfs", "/run", NULL },
+		{ "proc", "/proc", NULL },
+		{ "sysfs", "/sys", NULL },
+		{ "devtmpfs", "/dev", NULL },
+		{ "tmpfs", "/dev/shm", NULL },
+		{ "devpts", "/dev/pts", NULL },
+		{ "mqueue", "/dev/mqueue", NULL },
+		{ "tmpfs", "/tmp", "mode=1777" },
+		{ "tmpfs", "/run", NULL },
 		{ "cgroup2", "/sys/fs/cgroup", NULL },
 	};
 
@@ -182,8 +186,7 @@ static void forward(struct stream *s, const char *index)
 	}
 }
 
-static void become(char **argv, int in, int out, int err)
-	__attribute__((noreturn));
+static void become(char **argv, int in, int out, int err) __attribute__((noreturn));
 
 static void become(char **argv, int in, int out, int err)
 {
