@@ -337,12 +337,12 @@ void await_end(void)
 /* --- Words ----------------------------------------------------------------- */
 
 /* The peer is gone: say how it ended, where its end is ours to know. */
-static void lost(struct peer *peer, const char *word)
+static void lost(struct peer *peer, const char *wish, const char *word)
 {
 	if (peer == PARENT)
-		broken("%s waited for \"%s\", but its parent %s has ended", me.name,
+		broken("%s %s \"%s\", but its parent %s has ended", me.name, wish,
 		       word, me.parent.name);
-	broken("%s waited for \"%s\", but %s %s", me.name, word, peer->name,
+	broken("%s %s \"%s\", but %s %s", me.name, wish, word, peer->name,
 	       status_text(ending(peer)));
 }
 
@@ -356,7 +356,7 @@ void tell(struct peer *peer, const char *fmt, ...)
 	va_end(ap);
 	while (send(peer->words, word, strlen(word) + 1, MSG_NOSIGNAL) < 0)
 		if (errno != EINTR)
-			lost(peer, word);
+			lost(peer, "wanted to tell", word);
 }
 
 static const char *listen_to(struct peer *peer, const char *expected)
@@ -368,7 +368,7 @@ static const char *listen_to(struct peer *peer, const char *expected)
 		got = recv(peer->words, word, sizeof(word), 0);
 	while (got < 0 && errno == EINTR);
 	if (got <= 0)
-		lost(peer, expected);
+		lost(peer, "waited for", expected);
 	word[sizeof(word) - 1] = '\0';
 	return word;
 }

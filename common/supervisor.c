@@ -91,6 +91,26 @@ static void end_run(enum verdict verdict, const char *fmt, ...)
 		strcpy(sv.reason, "no reason was given");
 }
 
+/* Break the run, whatever its verdict was; the old reason comes after the new. */
+static void overrule(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static void overrule(const char *fmt, ...)
+{
+	char old[sizeof(sv.reason)];
+	size_t len;
+	va_list ap;
+
+	memcpy(old, sv.reason, sizeof(old));
+	sv.over = true;
+	sv.verdict = BROKEN;
+	va_start(ap, fmt);
+	vsnprintf(sv.reason, sizeof(sv.reason), fmt, ap);
+	va_end(ap);
+	len = strlen(sv.reason);
+	if (old[0])
+		snprintf(sv.reason + len, sizeof(sv.reason) - len, "; %s", old);
+}
+
 static void caught_signal(void)
 {
 	struct signalfd_siginfo info;
@@ -218,19 +238,34 @@ static void ended(const char *name, int status)
 	}
 }
 
-/* Who has not come to an end, for the reason of a broken run. */
-static const char *unfinished(void)
+/* Nobody holds the other end of its channel any more. */
+static bool is_dead(const struct member *m)
 {
-	static char names[256];
-	size_t len = 0;
+	struct pollfd channel = { .fd = m->channel };
 
-	names[0] = '\0';
-	for (int i = 1; i < sv.ncast && len < sizeof(names) - NAME_MAX_LEN - 2; i++)
-		if (!sv.cast[i].bye && !sv.cast[i].awaits && !sv.cast[i].known)
-			len += (size_t)snprintf(names + len, sizeof(names) - len,
-						"%s%s", len ? ", " : "",
-						sv.cast[i].name);
-	return names[0] ? names : NULL;
+	return m->channel < 0 ||
+	       (poll(&channel, 1, 0) == 1 && channel.revents & POLLHUP);
+}
+
+/*
+ * Who has not done its part, and was neither expected nor waited for to end: those
+ * who are dead, or those who live. NULL if nobody.
+ */
+static const char *unfinished(bool dead)
+{
+	static char names[2][256];
+	char *to = names[dead];
+	size_t len = 0, room = sizeof(names[0]);
+
+	to[0] = '\0';
+	for (int i = 1; i < sv.ncast && len < room - NAME_MAX_LEN - 2; i++) {
+		const struct member *m = &sv.cast[i];
+
+		if (!m->bye && !m->awaits && !m->known && is_dead(m) == dead)
+			len += (size_t)snprintf(to + len, room - len, "%s%s",
+						len ? ", " : "", m->name);
+	}
+	return len ? to : NULL;
 }
 
 /* --- Events ---------------------------------------------------------------- */
@@ -389,15 +424,13 @@ static void handle(struct member *m, const struct event *ev, int fds[2])
 	case EV_BYE:
 		m->bye = true;
 		if (m == &sv.cast[0]) { /* the story is told */
-			const char *who = unfinished();
+			const char *who = unfinished(false);
 
-			sv.over = true;
-			if (who) {
-				sv.over = false;
+			if (who)
 				end_run(BROKEN,
 					"the story ended before these actors did: %s",
 					who);
-			}
+			sv.over = true;
 			return;
 		}
 		break;
@@ -424,6 +457,18 @@ static void listen_to(struct member *m)
 	}
 }
 
+/*
+ * An actor that died unexpected is behind whatever others then ran into: say so
+ * first. When the stage's init dies all do.
+ */
+static void name_the_dead(void)
+{
+	const char *who = unfinished(true);
+
+	if (who && !sv.caught && !is_dead(&sv.cast[0]))
+		overrule("%s ended before its part was over", who);
+}
+
 /* --- The loop -------------------------------------------------------------- */
 
 static int time_left_ms(void)
@@ -438,7 +483,7 @@ static int time_left_ms(void)
 
 static void timed_out(void)
 {
-	const char *who = unfinished();
+	const char *who = unfinished(false);
 
 	end_run(BROKEN, "timed out after %g s; unfinished: %s (see --timeout)",
 		sv.opt->timeout, who ? who : "the stage");
@@ -567,13 +612,12 @@ static void play(void)
 	stage_begin(&sv.stage);
 	while (!sv.over && !sv.write_error)
 		next();
+	name_the_dead();
 	settle(); /* where not even the first event came */
-	if (stage_end(&sv.stage, END_MS) < 0) {
-		sv.over = false; /* whatever the verdict was */
-		end_run(BROKEN,
+	if (stage_end(&sv.stage, END_MS) < 0)
+		overrule(
 			"the stage did not end within %d ms: is a process of another program on it?",
 			END_MS);
-	}
 }
 
 static void report(void)
