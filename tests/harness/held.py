@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,11 +23,17 @@ class Held:
     """
 
     def __init__(
-        self, program: str | Path, *args: str, player: Player | None = None
+        self,
+        program: str | Path,
+        *args: str,
+        player: Player | None = None,
+        prefix: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         path = program if isinstance(program, Path) else binary(program)
-        self.args = [str(path), "--step", "--format=json", *args]
+        self.args = [*prefix, str(path), "--step", "--format=json", *args]
         self.player = player
+        self.env = {**os.environ, **env} if env else None
         self.events: list[Event] = []
         self.pids: dict[str, int] = {}
         self.process: subprocess.Popen[str] | None = None
@@ -38,6 +45,7 @@ class Held:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=self.env,
             **(self.player.popen if self.player else {}),
         )
         return self
@@ -60,10 +68,9 @@ class Held:
             return None
         event: Event = json.loads(line)
         self.events.append(event)
-        if event["event"] == "spawn":
-            self.pids[event["child"]] = event["child_pid"]
-        elif "pid" in event:
-            self.pids[event["who"]] = event["pid"]
+        for name, number in (("who", "pid"), ("child", "child_pid")):
+            if number in event:
+                self.pids[event[name]] = event[number]
         return event
 
     def next_step(self) -> Event | None:
@@ -99,6 +106,14 @@ class Held:
         while self.read():
             pass
         return self.events[-1]
+
+    def close_output(self) -> int:
+        """Read no more, as a pager that was left, and let it run on: how it ended."""
+        assert self.process and self.process.stdin and self.process.stdout
+        self.process.stdout.close()
+        self.process.stdin.close()
+        self.process.stdin = self.process.stdout = None
+        return self.process.wait()
 
     def pid(self, actor: str) -> int:
         """The actor's PID on the real host."""
@@ -142,8 +157,6 @@ class Held:
 
 
 def is_root(player: Player | None) -> bool:
-    import os
-
     return (player.uid if player else os.geteuid()) == 0
 
 
