@@ -122,7 +122,7 @@ lint: ## check format, C, shell and Python
 	black -q --check $(PY_FILES)
 	flake8 --max-line-length 88 --extend-ignore E203,W503 $(PY_FILES)
 	cd scripts && mypy --strict nslabs
-	mypy tests
+	MYPYPATH=scripts mypy tests
 
 install: all ## install under PREFIX=/usr/local, staged in DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts/nslabs
@@ -131,6 +131,7 @@ install: all ## install under PREFIX=/usr/local, staged in DESTDIR
 	install -m 644 scripts/nslabs/vm/*.py $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts/nslabs/vm
 	install -m 755 $(BUILD)/guest/init $(DESTDIR)$(PREFIX)/libexec/nslabs/guest
 	install -m 755 scripts/nslab $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts
+	install -m 644 VERSION $(DESTDIR)$(PREFIX)/libexec/nslabs
 	install -m 644 scripts/packages.tsv $(DESTDIR)$(PREFIX)/libexec/nslabs/scripts
 	ln -sf ../libexec/nslabs/scripts/nslab $(DESTDIR)$(PREFIX)/bin/nslab
 	set -e; for lab in $(LABS); do \
