@@ -62,7 +62,6 @@ static void clone_one(void)
 
 	step("clone(2) makes a child in a new namespace, and leaves its caller.");
 	CALL(sethostname("caller", 6));
-	observe("caller.hostname", "%s", hostname());
 	observe("caller.uts", "%lu", ns_id("uts"));
 	child = (int)CALL(
 		clone(newborn, top, isolate(CLONE_NEWUTS) | SIGCHLD, NULL));
@@ -71,7 +70,7 @@ static void clone_one(void)
 	step("The child has renamed its machine, and stopped. The caller looks.");
 	observe("newborn.uts", "%lu", ns_id_of(child, "uts"));
 	observe("caller.uts.later", "%lu", ns_id("uts"));
-	observe("caller.hostname.later", "%s", hostname());
+	observe("caller.hostname", "%s", hostname());
 	CALL(kill(child, SIGCONT));
 	CALL(waitpid(child, NULL, 0));
 }
@@ -182,7 +181,7 @@ static const struct claim claims[] = {
 	PREMISE("clone-stays", "the caller of clone(2) stays in its own",
 		"caller.uts.later", SAME_AS, "caller.uts"),
 	CLAIM("clone-unmoved", "and does not notice what the child renames",
-	      "caller.hostname.later", SAME_AS, "caller.hostname"),
+	      "caller.hostname", IS, "caller"),
 
 	CLAIM("unshare", "unshare(2) moves its caller into another namespace",
 	      "mover.uts.later", DIFFERS_FROM, "mover.uts"),

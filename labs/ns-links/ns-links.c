@@ -84,6 +84,8 @@ static const char *flag_of(const struct ns_type *t)
 	snprintf(path, sizeof(path), "/proc/self/ns/%s", t->name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	flag = ioctl(fd, NS_GET_NSTYPE);
+	if (flag < 0)
+		return errno_name(errno);
 	close(fd);
 	for (t = ns_types; t->name && t->flag != flag; t++)
 		;
