@@ -90,8 +90,11 @@ static size_t next_word(const char *text)
 	return blanks + strcspn(text + blanks, " \n");
 }
 
-/* Text from column at on, broken between words, further lines indented. */
-static void wrap(struct out *out, int at, int indent, const char *text)
+/*
+ * Text from column at on, broken between words, further lines indented. Returns
+ * the column where it ends.
+ */
+static int wrap(struct out *out, int at, int indent, const char *text)
 {
 	int first = at;
 
@@ -113,6 +116,7 @@ static void wrap(struct out *out, int at, int indent, const char *text)
 			text++;
 		}
 	}
+	return at;
 }
 
 /* "     [tenant]$ ": who acts ($) or sees (a blank). Returns the column. */
@@ -205,18 +209,25 @@ static void absent_line(struct out *out, const struct run *run,
 static void spawn_line(struct out *out, const struct run *run,
 		       const struct record *rec)
 {
-	const char *bar = "";
+	char text[256];
+	size_t len;
+	int at;
 
 	if (strcmp(rec->who, STAGE_INIT) == 0)
 		return;
-	speaker(out, run, rec->who, '$');
-	put(out, "clone3(");
+	len = (size_t)snprintf(text, sizeof(text), "clone3(");
 	for (size_t i = 0; ns_types[i].name; i++)
-		if (rec->ret & ns_types[i].flag) {
-			put(out, "%s%s", bar, ns_types[i].flag_name);
-			bar = " | ";
-		}
-	put(out, "%s) starts ", *bar ? "" : "0");
+		if (rec->ret & ns_types[i].flag)
+			len += (size_t)snprintf(text + len, sizeof(text) - len,
+						"%s%s",
+						text[len - 1] == '(' ? "" : " | ",
+						ns_types[i].flag_name);
+	snprintf(text + len, sizeof(text) - len, "%s) starts",
+		 text[len - 1] == '(' ? "0" : "");
+	at = wrap(out, speaker(out, run, rec->who, '$'), 21, text);
+	if (at + 1 + columns(rec->a, strlen(rec->a)) > WIDTH)
+		put(out, "\n%*s", 20, "");
+	put(out, " ");
 	paint(out, run, actor_colour(rec->a));
 	put(out, "%s", rec->a);
 	plain(out, run);
