@@ -577,6 +577,12 @@ static bool open_stage(char *why, size_t room)
 	enum stage_choice want = sv.opt->stage;
 	char second[1024];
 
+	if (access("/proc/self/ns", F_OK) < 0) {
+		snprintf(why, room,
+			 "nobody can look at the actors from outside: /proc/self/ns: %s (%s); is /proc mounted?",
+			 errno_name(errno), strerror(errno));
+		return false;
+	}
 	if (lab->power == ROOT_STAGE && want == STAGE_USER) {
 		snprintf(
 			why, room,
