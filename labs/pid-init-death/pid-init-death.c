@@ -78,6 +78,7 @@ static void nested(void)
 {
 	close(door[1]);
 	observe("nested.pid", "%d", getpid());
+	expect_end();
 	tell(PARENT, "I am up");
 	await_end();
 }
