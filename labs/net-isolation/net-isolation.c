@@ -114,9 +114,9 @@ static void tenant(void)
 	CALL(route_prohibit("198.51.100.0/24"));
 	observe("tenant.way", "%s", way_to("198.51.100.1"));
 
-	step("It declares itself a router, by a setting.");
+	step("It forwards nothing to other networks, by a setting.");
 	if (!no_setting)
-		CALL(write_file(FORWARD, "1"));
+		CALL(write_file(FORWARD, "0"));
 	observe_unless(no_setting, "tenant.forward", read_file(FORWARD));
 
 	step("And it lets nothing out any more, by a firewall.");
@@ -141,13 +141,13 @@ static void host(void)
 	struct peer *kid;
 	int udp, un;
 
-	step("The host has a loopback, port 8080, a name, and ways of its own.");
+	step("The host takes a port and a name. It is a router.");
 	CALL(link_up("lo"));
 	udp = udp_socket();
 	CALL(bind(udp, at("0.0.0.0"), SIZE));
 	un = unix_socket();
 	CALL(bind(un, desk(), DESK_SIZE));
-	no_setting = TRY(write_file(FORWARD, "0"));
+	no_setting = TRY(write_file(FORWARD, "1"));
 	no_firewall = TRY(firewall_table("host"));
 	observe("host.netns", "%lu", ns_id("net"));
 	observe("host.way.at-first", "%s", way_to("198.51.100.1"));
@@ -188,9 +188,9 @@ static const struct claim claims[] = {
 		"EACCES"),
 	CLAIM("no-route", "the host has no such route", "host.way.later", SAME_AS,
 	      "host.way.at-first"),
-	PREMISE("setting", "the tenant forwards packets", "tenant.forward", IS,
-		"1"),
-	CLAIM("no-setting", "the host does not", "host.forward.later", SAME_AS,
+	PREMISE("setting", "the tenant forwards no packets", "tenant.forward", IS,
+		"0"),
+	CLAIM("no-setting", "the host still does", "host.forward.later", SAME_AS,
 	      "host.forward.at-first"),
 	PREMISE("unhindered", "without a firewall the new socket can send",
 		"socket.new.unhindered", IS, "0"),

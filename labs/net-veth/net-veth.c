@@ -7,9 +7,8 @@
  * call each other by TCP. Then the tenant pulls the plug, and at last it ends.
  *
  * An answer alone proves little: in one namespace both addresses answer as well,
- * and the cable carries nothing, because the kernel talks to itself. So we ask as
- * whom we speak to the other end. Whoever does so under the other's address is
- * alone.
+ * and the cable carries nothing, because the kernel talks to itself. So we note who
+ * answers whom: 10.7.0.2 answers 10.7.0.1, or 10.7.0.2 answers 10.7.0.2?
  */
 #include <net/if.h> /* before linux/icmp.h, whose headers define the same */
 
@@ -19,6 +18,7 @@
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netpacket/packet.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,6 +27,7 @@
 #include "rtnl.h"
 
 #define ETHERTYPE 0x88b5 /* set aside for local experiments */
+#define NOTE 128	 /* bytes: two addresses and a word between */
 
 /* --- Frames ------------------------------------------------------------------ */
 
@@ -81,13 +82,13 @@ static union address at(const char *text)
 	return to;
 }
 
-static void spell(const union address *from, char who[INET6_ADDRSTRLEN])
+static const char *spell(const union address *it, char text[INET6_ADDRSTRLEN])
 {
-	const void *bytes = from->any.sa_family == AF_INET6
-				    ? (const void *)&from->ipv6.sin6_addr
-				    : (const void *)&from->ipv4.sin_addr;
+	const void *bytes = it->any.sa_family == AF_INET6
+				    ? (const void *)&it->ipv6.sin6_addr
+				    : (const void *)&it->ipv4.sin_addr;
 
-	inet_ntop(from->any.sa_family, bytes, who, INET6_ADDRSTRLEN);
+	return inet_ntop(it->any.sa_family, bytes, text, INET6_ADDRSTRLEN);
 }
 
 /* --- Ping -------------------------------------------------------------------- */
@@ -105,25 +106,25 @@ static int let_only_replies_in(int fd, int family)
 	return setsockopt(fd, SOL_ICMPV6, ICMP6_FILTER, &filter6, sizeof(filter6));
 }
 
-/* Ask for an echo (RFC 792, RFC 4443), get it, and tell who asked. */
-static int ping(const char *address, char who[INET6_ADDRSTRLEN])
+/* Ask for an echo (RFC 792, RFC 4443), and note who answers whom. */
+static int ping(const char *address, char note[NOTE])
 {
-	union address to = at(address), from;
+	union address to = at(address), we = { 0 }, other = { 0 };
 	bool ipv4 = to.any.sa_family == AF_INET;
 	struct icmphdr echo = { .type = ipv4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST,
 				.checksum = htons((uint16_t)~0x0800) };
-	socklen_t size = sizeof(from);
-	char reply[64];
+	socklen_t size = sizeof(we), other_size = sizeof(other);
+	char reply[64], one[INET6_ADDRSTRLEN], two[INET6_ADDRSTRLEN];
 	int fd = socket(to.any.sa_family, SOCK_RAW,
 			ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 
 	if (fd < 0 || let_only_replies_in(fd, to.any.sa_family) < 0 ||
 	    connect(fd, &to.any, sizeof(to)) < 0 ||
 	    send(fd, &echo, sizeof(echo), 0) < 0 ||
-	    recv(fd, reply, sizeof(reply), 0) < 0 ||
-	    getsockname(fd, &from.any, &size) < 0)
+	    recvfrom(fd, reply, sizeof(reply), 0, &other.any, &other_size) < 0 ||
+	    getsockname(fd, &we.any, &size) < 0)
 		return -1;
-	spell(&from, who);
+	snprintf(note, NOTE, "%s answers %s", spell(&other, one), spell(&we, two));
 	return close(fd);
 }
 
@@ -150,17 +151,17 @@ static int call(const char *address)
 	return close(fd);
 }
 
-/* Take a call, hear it out, and tell who called. */
-static int answer(int fd, char who[INET6_ADDRSTRLEN])
+/* Take a call, hear it out, and note who says what. */
+static int answer(int fd, char note[NOTE])
 {
-	union address from;
+	union address from = { 0 };
 	socklen_t size = sizeof(from);
-	char word[8];
+	char word[8] = "", who[INET6_ADDRSTRLEN];
 	int line = accept(fd, &from.any, &size);
 
-	if (line < 0 || recv(line, word, sizeof(word), MSG_WAITALL) < 0)
+	if (line < 0 || recv(line, word, sizeof(word) - 1, MSG_WAITALL) < 0)
 		return -1;
-	spell(&from, who);
+	snprintf(note, NOTE, "%s says %s", spell(&from, who), word);
 	return close(line);
 }
 
@@ -168,7 +169,7 @@ static int answer(int fd, char who[INET6_ADDRSTRLEN])
 
 static void tenant(void)
 {
-	char who[INET6_ADDRSTRLEN], word[32] = "";
+	char note[NOTE], word[32] = "";
 	int watch, fd, line, line6 = -1;
 	bool ipv6;
 
@@ -199,20 +200,20 @@ static void tenant(void)
 	close(fd);
 
 	hear(PARENT, "I have pinged and called you");
-	CALL(answer(line, who));
-	observe("tenant.caller", "%s", who);
+	CALL(answer(line, note));
+	observe("tenant.call", "%s", note);
 	if (ipv6) {
-		CALL(answer(line6, who));
-		observe("tenant.caller.ipv6", "%s", who);
+		CALL(answer(line6, note));
+		observe("tenant.call.ipv6", "%s", note);
 	}
 
 	step("The tenant pings the host, and calls it by TCP.");
-	CALL(ping("10.7.0.1", who));
-	observe("tenant.pings-as", "%s", who);
+	CALL(ping("10.7.0.1", note));
+	observe("tenant.ping", "%s", note);
 	CALL(call("10.7.0.1"));
 	if (ipv6) {
-		CALL(ping("fd00:7::1", who));
-		observe("tenant.pings-as.ipv6", "%s", who);
+		CALL(ping("fd00:7::1", note));
+		observe("tenant.ping.ipv6", "%s", note);
 		CALL(call("fd00:7::1"));
 	}
 	tell(PARENT, "I have pinged and called you");
@@ -234,10 +235,9 @@ static int try_ipv6(void)
 
 static void do_without_ipv6(int err)
 {
-	static const char *const keys[] = { "host.pings-as.ipv6",
-					    "host.caller.ipv6",
-					    "tenant.pings-as.ipv6",
-					    "tenant.caller.ipv6" };
+	static const char *const keys[] = { "host.ping.ipv6", "host.call.ipv6",
+					    "tenant.ping.ipv6",
+					    "tenant.call.ipv6" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
 		absent(keys[i], "no IPv6 on this machine (%s)", errno_name(err));
@@ -245,7 +245,7 @@ static void do_without_ipv6(int err)
 
 static void host(void)
 {
-	char who[INET6_ADDRSTRLEN], word[32] = "";
+	char note[NOTE], word[32] = "";
 	int watch, fd, line, line6 = -1, no_ipv6;
 	struct peer *kid;
 	bool away;
@@ -289,22 +289,22 @@ static void host(void)
 	observe("host.frame", "%s", word);
 
 	step("The host pings the tenant, and calls it by TCP.");
-	CALL(ping("10.7.0.2", who));
-	observe("host.pings-as", "%s", who);
+	CALL(ping("10.7.0.2", note));
+	observe("host.ping", "%s", note);
 	CALL(call("10.7.0.2"));
 	if (!no_ipv6) {
-		CALL(ping("fd00:7::2", who));
-		observe("host.pings-as.ipv6", "%s", who);
+		CALL(ping("fd00:7::2", note));
+		observe("host.ping.ipv6", "%s", note);
 		CALL(call("fd00:7::2"));
 	}
 	tell(kid, "I have pinged and called you");
 
 	hear(kid, "I have pinged and called you");
-	CALL(answer(line, who));
-	observe("host.caller", "%s", who);
+	CALL(answer(line, note));
+	observe("host.call", "%s", note);
 	if (!no_ipv6) {
-		CALL(answer(line6, who));
-		observe("host.caller.ipv6", "%s", who);
+		CALL(answer(line6, note));
+		observe("host.call.ipv6", "%s", note);
 	}
 
 	tell(kid, "switch it off");
@@ -341,22 +341,22 @@ static const struct claim claims[] = {
 		"from the host"),
 	PREMISE("frame-in", "and one from vb to va", "host.frame", IS,
 		"from the tenant"),
-	CLAIM("host-pings", "the host pings the tenant under its own address",
-	      "host.pings-as", IS, "10.7.0.1"),
-	CLAIM("host-pings6", "and so it does by IPv6", "host.pings-as.ipv6", IS,
-	      "fd00:7::1"),
-	CLAIM("host-calls", "it is the host that calls the tenant by TCP",
-	      "tenant.caller", IS, "10.7.0.1"),
-	CLAIM("host-calls6", "and also by TCP over IPv6", "tenant.caller.ipv6", IS,
-	      "fd00:7::1"),
-	CLAIM("tenant-pings", "the tenant pings the host under its own address",
-	      "tenant.pings-as", IS, "10.7.0.2"),
-	CLAIM("tenant-pings6", "and so it does by IPv6", "tenant.pings-as.ipv6", IS,
-	      "fd00:7::2"),
-	CLAIM("tenant-calls", "it is the tenant that calls the host by TCP",
-	      "host.caller", IS, "10.7.0.2"),
-	CLAIM("tenant-calls6", "and also by TCP over IPv6", "host.caller.ipv6", IS,
-	      "fd00:7::2"),
+	CLAIM("ping", "the tenant answers the host's ping", "host.ping", IS,
+	      "10.7.0.2 answers 10.7.0.1"),
+	CLAIM("ping6", "also by IPv6, the tenant answers the host",
+	      "host.ping.ipv6", IS, "fd00:7::2 answers fd00:7::1"),
+	CLAIM("call", "the host calls the tenant by TCP", "tenant.call", IS,
+	      "10.7.0.1 says hello"),
+	CLAIM("call6", "also by IPv6, the host calls the tenant",
+	      "tenant.call.ipv6", IS, "fd00:7::1 says hello"),
+	CLAIM("ping-back", "the host answers the tenant's ping", "tenant.ping", IS,
+	      "10.7.0.1 answers 10.7.0.2"),
+	CLAIM("ping6-back", "also by IPv6, the host answers the tenant",
+	      "tenant.ping.ipv6", IS, "fd00:7::1 answers fd00:7::2"),
+	CLAIM("call-back", "the tenant calls the host by TCP", "host.call", IS,
+	      "10.7.0.2 says hello"),
+	CLAIM("call6-back", "also by IPv6, the tenant calls the host",
+	      "host.call.ipv6", IS, "fd00:7::2 says hello"),
 	PREMISE("no-carrier", "with the tenant's end off there is no carrier",
 		"host.carrier.one-off", IS, "no"),
 	CLAIM("elsewhere", "that end is in another network namespace",

@@ -73,8 +73,8 @@ def check_ip_finds_the_route_with_the_tenant_alone(lab: Held) -> None:
 def check_proc_sys_shows_each_its_own_setting(lab: Held) -> None:
     hold(lab, "host.forward.later")
     setting = ("cat", "/proc/sys/net/ipv4/ip_forward")
-    assert lab.inside("tenant", "n", *setting) == "1\n"
-    assert lab.inside("host", "n", *setting) == "0\n"
+    assert lab.inside("tenant", "n", *setting) == "0\n"
+    assert lab.inside("host", "n", *setting) == "1\n"
 
 
 def check_a_datagram_leaves_the_host_but_not_the_tenant(lab: Held) -> None:
