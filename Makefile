@@ -85,15 +85,16 @@ $(BUILD)/guest/init: scripts/guest/init.c $(BUILD)/how | $(HEADERS)
 	$(call say,CC)$(CC) -std=gnu17 $(WARNINGS) -O2 -D_GNU_SOURCE -static $(addprefix -isystem ,$(HEADERS)) -o $@ $<
 
 define lab_rules
-$(BUILD)/labs/$(1)/$(1).o: labs/$(1)/$(1).c $(BUILD)/how $(wildcard labs/$(1)/lab.mk) | $(HEADERS)
+OBJECTS_$(1) := $(patsubst %.c,$(BUILD)/%.o,$(wildcard labs/$(1)/*.c))
+$$(OBJECTS_$(1)): $(BUILD)/labs/$(1)/%.o: labs/$(1)/%.c $(BUILD)/how $(wildcard labs/$(1)/lab.mk) | $(HEADERS)
 	@mkdir -p $$(@D)
 	$$(call say,CC)$$(COMPILE) $(if $(PKGS_$(1)),$$$$($$(PKG_CONFIG) --cflags $(PKGS_$(1)))) -c -o $$@ $$<
-$(BUILD)/labs/$(1)/$(1): $(BUILD)/labs/$(1)/$(1).o $(BUILD)/libcommon.a
+$(BUILD)/labs/$(1)/$(1): $$(OBJECTS_$(1)) $(BUILD)/libcommon.a
 	$$(call say,LD)$$(CC) $$(CFLAGS) $$(SAN_FLAGS) $$(LDFLAGS) -o $$@ $$^ $(if $(PKGS_$(1)),$$$$($$(PKG_CONFIG) $$(PKG_STATIC) --libs $(PKGS_$(1))))
 endef
 $(foreach lab,$(LABS),$(eval $(call lab_rules,$(lab))))
 
--include $(COMMON:.o=.d) $(BINARIES:=.d)
+-include $(COMMON:.o=.d) $(wildcard $(BUILD)/labs/*/*.d)
 
 check: all ## run the test suite
 	$(PYTHON) -m pytest tests -n auto
