@@ -206,6 +206,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "net-isolation",
+	.rung = 150,
 	.question = "What of the network belongs to a network namespace?",
 	.namespaces = CLONE_NEWNET,
 	.first = "host",

@@ -147,6 +147,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "net-loopback",
+	.rung = 140,
 	.question = "What does a new network namespace begin with?",
 	.namespaces = CLONE_NEWNET,
 	.first = "host",

@@ -368,6 +368,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "net-veth",
+	.rung = 160,
 	.question = "Does a veth pair connect two network namespaces?",
 	.namespaces = CLONE_NEWNET,
 	.first = "host",

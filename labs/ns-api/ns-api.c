@@ -227,6 +227,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "ns-api",
+	.rung = 30,
 	.question = "What do clone, unshare, setns and ioctl do with namespaces?",
 	.namespaces = CLONE_NEWUTS | CLONE_NEWIPC,
 	.proc = true,

@@ -155,6 +155,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "ns-exec",
+	.rung = 40,
 	.question = "What does execve(2) do to a process and its namespaces?",
 	.namespaces = CLONE_NEWUTS,
 	.proc = true,

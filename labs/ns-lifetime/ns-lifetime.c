@@ -196,6 +196,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "ns-lifetime",
+	.rung = 50,
 	.question = "What keeps a namespace alive, and when is it destroyed?",
 	.proc = true,
 	.scratch = true,

@@ -226,6 +226,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "ns-links",
+	.rung = 20,
 	.question =
 		"Which namespaces is a process in, and which does unshare(2) change?",
 	.first = "reader",

@@ -168,6 +168,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "pid-first",
+	.rung = 80,
 	.question = "Who is number 1 in a new PID namespace?",
 	.first = "host",
 	.story = host,

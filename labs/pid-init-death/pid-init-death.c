@@ -216,6 +216,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "pid-init-death",
+	.rung = 120,
 	.question = "Does a PID namespace end with its first process?",
 	.proc = true,
 	.first = "host",

@@ -187,6 +187,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "pid-kill-child",
+	.rung = 130,
 	.question = "What does unshare --kill-child do, to whom, and when?",
 	.first = "host",
 	.story = host,

@@ -224,6 +224,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "pid-nested",
+	.rung = 90,
 	.question = "How many numbers has a nested process, and who sees whom?",
 	.namespaces = CLONE_NEWUTS,
 	.first = "host",

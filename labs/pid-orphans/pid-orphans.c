@@ -137,6 +137,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "pid-orphans",
+	.rung = 110,
 	.question = "Who becomes the parent of a child whose own has ended?",
 	.first = "host",
 	.story = host,

@@ -147,6 +147,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "pid-proc",
+	.rung = 100,
 	.question = "Whose processes does /proc show in a new PID namespace?",
 	.proc = true,
 	.first = "host",
