@@ -1,6 +1,7 @@
 """uts-hostname, seen by nsenter, lsns and hostname."""
 
 from harness.held import Held
+from outside.tools import lsns
 
 
 def check_nsenter_finds_another_hostname_with_the_tenant(lab: Held) -> None:
@@ -24,5 +25,5 @@ def check_a_later_renaming_outside_does_not_reach_the_tenant(lab: Held) -> None:
 
 def check_lsns_lists_the_tenant_in_a_namespace_of_its_own(lab: Held) -> None:
     lab.until("While the tenant lives")
-    rows = lab.look("lsns", "-n", "-t", "uts", "-o", "PID", "-p", str(lab.pid("tenant")))
+    rows = lsns(lab, "-t", "uts", "-o", "PID", "-p", str(lab.pid("tenant")))
     assert rows.split() == [str(lab.pid("tenant"))]
