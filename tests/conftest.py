@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.dont_write_bytecode = True
 
 TREE = Path(__file__).resolve().parents[1]
 REACHABLE = "NSLABS_REACHABLE_TREE"
@@ -50,3 +53,49 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no copy behind."""
     if not hasattr(config, "workerinput") and REACHABLE in os.environ:
         shutil.rmtree(os.environ.pop(REACHABLE), ignore_errors=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle", metavar="SEED", help="run the tests in a random order, by a seed"
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """The order that --shuffle asks for, the same for every worker."""
+    if seed := config.getoption("--shuffle"):
+        random.Random(seed).shuffle(items)
+
+
+@pytest.fixture(scope="session")
+def public() -> Iterator[Path]:
+    """A folder whose programs everybody may run; pytest's own are for one user."""
+    folder = Path(tempfile.mkdtemp(prefix="nslabs-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def built(public: Path, name: str, common: bool) -> Path:
+    """A program of tests/fixtures."""
+    from harness import build  # not before the tree is known
+
+    program = public / name
+    source = Path(__file__).parent / "fixtures" / f"{name}.c"
+    done = build.compile_lab(source, program, common=common)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@pytest.fixture(scope="session")
+def unlucky(public: Path) -> Path:
+    """Labs that go wrong: NSLABS_STORY says which."""
+    return built(public, "unlucky", True)
+
+
+@pytest.fixture(scope="session")
+def refuse(public: Path) -> Path:
+    """Runs a command under a seccomp filter."""
+    return built(public, "refuse", False)

@@ -302,8 +302,10 @@ class Host:
         return Held(self.place(program), *args, **self.launch(more))
 
     def launch(self, more: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of run() and Held(); wrap is a command that runs the lab."""
         env = {**self.environment, **more.pop("env", {})}
-        return {"player": self.player, "prefix": self.prefix, "env": env, **more}
+        prefix = [*self.prefix, *more.pop("wrap", [])]
+        return {"player": self.player, "prefix": prefix, "env": env, **more}
 
     # --- Looking ---
 
