@@ -92,6 +92,8 @@ static void tenant(void)
 	observe("tenant.server", "%s",
 		errno_name(TRY(connect(fd, loopback(), SIZE))));
 	close(fd);
+	tell(PARENT, "I have called");
+	hear(PARENT, "the server is closed");
 
 	step("The tenant switches its loopback off again.");
 	CALL(link_down("lo"));
@@ -113,6 +115,10 @@ static void host(void)
 	observe_links("host.links");
 
 	kid = spawn("tenant", isolate(CLONE_NEWNET), tenant);
+	hear(kid, "I have called");
+	shutdown(fd, SHUT_RDWR); /* half a connection would outlive the loopback */
+	tell(kid, "the server is closed");
+
 	hear(kid, "it is off");
 	step("Whose loopback was that? The host looks at its own.");
 	observe("host.lo.later", "%s", state("lo"));

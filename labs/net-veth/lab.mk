@@ -1,1 +1,2 @@
 PKGS = libmnl
+MODULES = veth

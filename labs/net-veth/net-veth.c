@@ -32,31 +32,33 @@
 /* --- Frames ------------------------------------------------------------------ */
 
 /* Whoever hears what is sent from this end of a cable; see packet(7). */
-static struct sockaddr_ll beyond(const char *end)
+static int beyond(const char *end, struct sockaddr_ll *to)
 {
-	struct sockaddr_ll to = { .sll_family = AF_PACKET,
-				  .sll_protocol = htons(ETHERTYPE),
-				  .sll_ifindex = (int)if_nametoindex(end),
-				  .sll_halen = ETH_ALEN };
-
-	memset(to.sll_addr, 0xff, ETH_ALEN);
-	return to;
+	*to = (struct sockaddr_ll){ .sll_family = AF_PACKET,
+				    .sll_protocol = htons(ETHERTYPE),
+				    .sll_ifindex = (int)if_nametoindex(end),
+				    .sll_halen = ETH_ALEN };
+	memset(to->sll_addr, 0xff, ETH_ALEN);
+	return to->sll_ifindex ? 0 : -1; /* 0 would mean: any interface */
 }
 
 static int frames_of(const char *end)
 {
-	struct sockaddr_ll here = beyond(end);
+	struct sockaddr_ll here;
 	int fd = socket(AF_PACKET, SOCK_DGRAM, 0); /* deaf until it is bound */
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof(here)) < 0)
+	if (fd < 0 || beyond(end, &here) < 0 ||
+	    bind(fd, (struct sockaddr *)&here, sizeof(here)) < 0)
 		return -1;
 	return fd;
 }
 
 static ssize_t send_frame(int fd, const char *end, const char *word)
 {
-	struct sockaddr_ll to = beyond(end);
+	struct sockaddr_ll to;
 
+	if (beyond(end, &to) < 0)
+		return -1;
 	return sendto(fd, word, strlen(word), 0, (struct sockaddr *)&to,
 		      sizeof(to));
 }
