@@ -44,8 +44,9 @@ static struct found find(const char *name)
 	size_t room = 0;
 
 	if (!list)
-		skip("fopen(\"/proc/self/mountinfo\"): %s (%s); mount /proc",
-		     errno_name(errno), strerror(errno));
+		(errno == ENOENT ? skip : broken)(
+			"fopen(\"/proc/self/mountinfo\"): %s (%s); is /proc mounted?",
+			errno_name(errno), strerror(errno));
 	for (; getline(&line, &room, list) > 0; found.all++) {
 		int id, fields = 0;
 
@@ -66,10 +67,10 @@ static const char *look(const char *name)
 	return find(name).id ? "mounted" : "not mounted";
 }
 
-/* A new directory to mount on. */
+/* A new directory to mount on, in /tmp, where everything takes place. */
 static const char *at(const char *name)
 {
-	if (mkdir(name, 0755) < 0)
+	if (chdir("/tmp") < 0 || mkdir(name, 0755) < 0)
 		broken("mkdir(\"%s\"): %s (%s)", name, errno_name(errno),
 		       strerror(errno));
 	return name;
@@ -121,7 +122,6 @@ static void landlord(void)
 	struct peer *kid;
 
 	step("The kernel's default: below a private mount, a new one is private.");
-	CALL(chdir("/tmp"));
 	CALL(mount("none", at("private"), "tmpfs", 0, NULL));
 	observe("landlord.private.type", "%s", find("private").type);
 
@@ -222,6 +222,7 @@ static const struct claim claims[] = {
 
 static const struct lab lab = {
 	.name = "mnt-propagation",
+	.rung = 70,
 	.question = "Who gets to see what is mounted later?",
 	.namespaces = CLONE_NEWNS,
 	.scratch = true,
