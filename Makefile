@@ -35,6 +35,13 @@ LDFLAGS    += -Wl,-z,now
 ifdef STATIC
 LDFLAGS    += -static
 PKG_STATIC := --static
+# Some libraries have no static form (Debian's libmnl): leave their labs out.
+links_statically = $(if $(1),$(shell echo 'int main(void) { return 0; }' | \
+	$(CC) -static -xc - -o /dev/null $$($(PKG_CONFIG) --static --libs $(1)) \
+	2>/dev/null && echo yes),yes)
+LABS     := $(foreach lab,$(ALL_LABS),$(if $(call links_statically,$(PKGS_$(lab))),$(lab)))
+LEFT_OUT := $(filter-out $(LABS),$(ALL_LABS))
+$(if $(LEFT_OUT),$(info STATIC=1 leaves out, for want of a static library: $(LEFT_OUT)))
 endif
 ifneq (,$(findstring musl,$(CC)))
 # musl's compiler sees neither the distribution's libraries nor the kernel's
@@ -80,9 +87,9 @@ $(BUILD)/libcommon.a: $(COMMON)
 	$(call say,AR)rm -f $@ && $(AR) rcs $@ $^
 
 # The first process of a guest (nslab vm) stands alone in its file system.
-$(BUILD)/guest/init: scripts/guest/init.c $(BUILD)/how | $(HEADERS)
+$(BUILD)/guest/init: $(wildcard scripts/guest/*.[ch]) $(BUILD)/how | $(HEADERS)
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) -std=gnu17 $(WARNINGS) -O2 -D_GNU_SOURCE -static $(addprefix -isystem ,$(HEADERS)) -o $@ $<
+	$(call say,CC)$(CC) -std=gnu17 $(WARNINGS) -O2 -D_GNU_SOURCE -static $(addprefix -isystem ,$(HEADERS)) -o $@ $(filter %.c,$^)
 
 define lab_rules
 OBJECTS_$(1) := $(patsubst %.c,$(BUILD)/%.o,$(wildcard labs/$(1)/*.c))

@@ -214,9 +214,17 @@ static pid_t pid_of_pidfd(int pidfd)
 	return pid ? atoi(pid) : 0;
 }
 
+/* Go on! Who cannot be told so would wait for ever; who is dead need not be. */
 static void answer(const struct member *m)
 {
-	send(m->channel, "", 1, MSG_NOSIGNAL);
+	ssize_t sent;
+
+	do
+		sent = send(m->channel, "", 1, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0 && errno != EPIPE && errno != ECONNRESET)
+		end_run(BROKEN, "answering %s failed: send: %s (%s)", m->name,
+			errno_name(errno), strerror(errno));
 }
 
 /*
