@@ -1,1 +1,2 @@
 PKGS = mount
+MODULES = loop isofs fuse
