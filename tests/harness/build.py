@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -32,13 +33,19 @@ def pkg_config(option: str, names: str) -> list[str]:
 
 
 def compile_lab(
-    source: Path, program: Path, like: str = "", common: bool = True
+    source: Path,
+    program: Path,
+    like: str = "",
+    common: bool = True,
+    more: Sequence[Path] = (),
 ) -> subprocess.CompletedProcess[str]:
     """One call of the compiler; like names a lab whose libraries are wanted."""
-    cflags, libs = packages(like) if like else ([], [])
+    flags, libs = packages(like) if like else ([], [])
+    flags = [*flags, f"-Ilabs/{like}"] if like else flags
+    sources = [str(source), *map(str, more)]
     archive = [str(BUILD / "libcommon.a")] if common else []
     return subprocess.run(
-        [*COMPILER, *FLAGS, *cflags, "-o", str(program), str(source), *archive, *libs],
+        [*COMPILER, *FLAGS, *flags, "-o", str(program), *sources, *archive, *libs],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(
+    os.environ.get("NSLABS_REACHABLE_TREE") or Path(__file__).resolve().parents[2]
+)
 BUILD = Path(os.environ.get("NSLABS_BUILD", ROOT / "build"))
 NAMES = sorted(
-    path.name for path in (ROOT / "labs").iterdir() if (path / f"{path.name}.c").exists()
+    path.name
+    for path in (ROOT / "labs").iterdir()
+    if (path / f"{path.name}.c").exists()
 )
 
 AGREES, DISAGREES, USAGE, SKIPPED, BROKEN = 0, 1, 2, 4, 99
