@@ -76,6 +76,9 @@ int utf8_length(const unsigned char *s);
  */
 const char *visible(int which, const char *text, bool lines);
 
+/* Text as a JSON string with its quotes, or null for NULL (RFC 8259). */
+void put_json_string(struct out *out, const char *text);
+
 typedef void (*writer)(struct out *out, const struct run *run,
 		       const struct record *rec);
 

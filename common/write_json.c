@@ -15,7 +15,7 @@
 #define NSLABS_VERSION "unknown"
 #endif
 
-static void string(struct out *out, const char *text)
+void put_json_string(struct out *out, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;
 
@@ -43,7 +43,7 @@ static void string(struct out *out, const char *text)
 static void field(struct out *out, const char *name, const char *value)
 {
 	put(out, ",\"%s\":", name);
-	string(out, value);
+	put_json_string(out, value);
 }
 
 static void truth(struct out *out, const char *name, enum truth known, bool value)

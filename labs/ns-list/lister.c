@@ -5,14 +5,17 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/nsfs.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lister.h"
+#include "trace.h"
 
 /* --- A table of rows, found by number ------------------------------------------ */
 
@@ -61,6 +64,7 @@ static struct ns_row *row_of(struct table *t, unsigned long inode,
 	if (!row->inode) {
 		*row = (struct ns_row){ .inode = inode,
 					.type = type,
+					.kept_by = "",
 					.uid = (uid_t)-1 };
 		t->used++;
 	}
@@ -85,62 +89,79 @@ static bool is_name(const char *text, const struct ns_type **type,
 /* --- Who is where ---------------------------------------------------------------- */
 
 /* Note what keeps a namespace; a mount is better known by than an open file. */
-static int keep(struct table *t, const char *name, const char *by)
+static int keep(struct table *t, const char *name, pid_t keeper, const char *by)
 {
 	const struct ns_type *type;
 	unsigned long inode;
 	struct ns_row *row;
+	char *copy;
 
 	if (!is_name(name, &type, &inode))
 		return 0;
 	row = row_of(t, inode, type);
-	if (!row)
+	if (!row || row->kept_by[0] == '/' || (row->kept_by[0] && *by != '/'))
+		return row ? 0 : -1;
+	copy = strdup(by);
+	if (!copy)
 		return -1;
-	if (row->kept_by[0] != '/')
-		snprintf(row->kept_by, sizeof(row->kept_by), "%s", by);
+	if (row->kept_by[0])
+		free((char *)row->kept_by);
+	row->kept_by = copy;
+	row->keeper = keeper;
 	return 0;
 }
 
-/* The namespaces of one process: 1, or 0 where they are hidden, or -1. */
-static int look_at(struct table *t, int proc, const char *process)
+enum sight { SEEN, HIDDEN, GONE, NO_MEMORY };
+
+/* The namespaces of one process, all of them or none: it may end meanwhile. */
+static enum sight look_at(struct table *t, int proc, const char *process)
 {
+	unsigned long inodes[16] = { 0 };
 	char path[32], link[64];
 	pid_t pid = atoi(process);
-	int ns, seen = 0;
+	enum sight sight = GONE; /* as it is where no link is left */
+	int ns;
 
 	/* From here the way to eight links is shorter. */
 	snprintf(path, sizeof(path), "%.16s/ns", process);
 	ns = openat(proc, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (ns < 0)
-		return 0;
-	for (const struct ns_type *type = ns_types; type->name; type++) {
-		ssize_t len = readlinkat(ns, type->name, link, sizeof(link) - 1);
-		struct ns_row *row;
+	for (size_t i = 0; ns >= 0 && ns_types[i].name; i++) {
+		ssize_t len =
+			readlinkat(ns, ns_types[i].name, link, sizeof(link) - 1);
 
 		if (len < 0 && errno == ENOENT)
 			continue; /* a type that this kernel has not */
-		if (len < 0)
-			break; /* hidden, or it has just ended */
-		link[len] = '\0';
-		row = row_of(t, strtoul(link + strcspn(link, "[") + 1, NULL, 10),
-			     type);
-		if (!row) {
-			seen = -1;
+		if (len < 0) {
+			sight = HIDDEN;
 			break;
 		}
+		link[len] = '\0';
+		inodes[i] = strtoul(link + strcspn(link, "[") + 1, NULL, 10);
+		sight = SEEN;
+	}
+	if (ns >= 0)
+		close(ns);
+	if (sight == HIDDEN && faccessat(proc, process, F_OK, 0) < 0)
+		return GONE; /* the kernel refuses that, too, with EACCES */
+	for (size_t i = 0; sight == SEEN && ns_types[i].name; i++) {
+		struct ns_row *row;
+
+		if (!inodes[i])
+			continue;
+		row = row_of(t, inodes[i], &ns_types[i]);
+		if (!row)
+			return NO_MEMORY;
 		row->processes++;
 		if (!row->pid || pid < row->pid)
 			row->pid = pid;
-		seen = 1;
 	}
-	close(ns);
-	return seen;
+	return sight;
 }
 
 /* An entry of a directory as the kernel writes it; see getdents64(2). */
 struct entry {
-	ino64_t inode;
-	off64_t next;
+	uint64_t inode;
+	int64_t next;
 	unsigned short size;
 	unsigned char type;
 	char name[];
@@ -151,14 +172,15 @@ static int look_at_files(struct table *t, int proc, const char *process)
 {
 	static _Alignas(struct entry) char entries[16384];
 	char path[32], link[64], by[48];
-	ssize_t size;
+	pid_t pid = atoi(process);
+	long size;
 	int fd, bad = 0;
 
 	snprintf(path, sizeof(path), "%.16s/fd", process);
 	fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	while (fd >= 0 && !bad &&
-	       (size = getdents64(fd, entries, sizeof(entries))) > 0)
-		for (ssize_t at = 0; at < size && !bad;) {
+	       (size = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
+		for (long at = 0; at < size && !bad;) {
 			const struct entry *entry = (void *)(entries + at);
 			ssize_t len;
 
@@ -168,17 +190,35 @@ static int look_at_files(struct table *t, int proc, const char *process)
 			snprintf(by, sizeof(by), "%.16s, file %.16s", process,
 				 entry->name);
 			if (len > 0 && link[len - 1] == ']')
-				bad = keep(t, link, by);
+				bad = keep(t, link, pid, by);
 		}
 	if (fd >= 0)
 		close(fd);
 	return bad;
 }
 
+/* mountinfo writes a blank as \040, and three others likewise: back in place. */
+static void unescape(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from; to++) {
+		unsigned int byte;
+		int used = 0;
+
+		if (sscanf(from, "\\%3o%n", &byte, &used) == 1 && used == 4)
+			from += used;
+		else
+			byte = (unsigned char)*from++;
+		*to = (char)byte;
+	}
+	*to = '\0';
+}
+
 /* Namespaces that are mounted on files, in the mount namespace of a process. */
 static int look_at_mounts(struct table *t, pid_t pid)
 {
-	char path[32], *line = NULL, root[64], place[256];
+	char path[32], *line = NULL, root[64], *place;
 	size_t room = 0;
 	int bad = 0;
 	FILE *list;
@@ -189,8 +229,11 @@ static int look_at_mounts(struct table *t, pid_t pid)
 		return 0;
 	while (!bad && getline(&line, &room, list) > 0)
 		if (strstr(line, " - nsfs ") &&
-		    sscanf(line, "%*d %*d %*s %63s %255s", root, place) == 2)
-			bad = keep(t, root, place);
+		    sscanf(line, "%*d %*d %*s %63s %ms", root, &place) == 2) {
+			unescape(place);
+			bad = keep(t, root, pid, place);
+			free(place);
+		}
 	free(line);
 	fclose(list);
 	return bad;
@@ -210,20 +253,30 @@ static unsigned long relative(int ns, unsigned long request)
 	return st.st_ino;
 }
 
-/* Open a namespace by a process in it, a descriptor or a mount that keeps it. */
+/*
+ * Open a namespace by a process in it, or by the file or the mount that keeps it;
+ * -1 if what is found there is, meanwhile, something else.
+ */
 static int open_namespace(const struct ns_row *row)
 {
-	char path[96];
-	int pid, file;
+	char path[4200];
+	struct stat st;
+	int ns, file;
 
 	if (row->pid)
 		snprintf(path, sizeof(path), "/proc/%d/ns/%s", row->pid,
 			 row->type->name);
-	else if (sscanf(row->kept_by, "%d, file %d", &pid, &file) == 2)
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, file);
+	else if (sscanf(row->kept_by, "%*d, file %d", &file) == 1)
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", row->keeper, file);
 	else
-		snprintf(path, sizeof(path), "%s", row->kept_by);
-	return open(path, O_RDONLY | O_CLOEXEC);
+		snprintf(path, sizeof(path), "/proc/%d/root%s", row->keeper,
+			 row->kept_by);
+	ns = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (ns >= 0 && (fstat(ns, &st) < 0 || st.st_ino != row->inode)) {
+		close(ns);
+		return -1;
+	}
+	return ns;
 }
 
 static void learn(struct ns_row *row)
@@ -265,16 +318,16 @@ static int walk(struct table *t, struct ns_list *list, DIR *proc, bool open_file
 
 	while ((entry = readdir(proc))) {
 		const char *process = entry->d_name;
-		int seen;
+		enum sight sight;
 
 		if (!isdigit((unsigned char)*process))
 			continue;
-		seen = look_at(t, dirfd(proc), process);
-		if (seen < 0 ||
+		sight = look_at(t, dirfd(proc), process);
+		if (sight == NO_MEMORY ||
 		    (open_files && look_at_files(t, dirfd(proc), process) < 0))
 			return -1;
-		list->processes++;
-		list->unreadable += !seen;
+		list->processes += sight != GONE;
+		list->unreadable += sight == HIDDEN;
 	}
 	/* Mounts are those of a mount namespace: one process of each will do. */
 	for (size_t i = 0, size = t->size; i < size; i++) {
@@ -298,11 +351,15 @@ int ns_list_make(struct ns_list *list, bool open_files)
 	*list = (struct ns_list){ 0 };
 	if (!proc)
 		return -1;
-	bad = grow(&t) < 0 || walk(&t, list, proc, open_files) < 0;
+	bad = grow(&t) < 0 || walk(&t, list, proc, open_files) < 0 ? ENOMEM
+	      : list->processes == 0 ? ENOENT /* not even ours: no procfs */
+				     : 0;
 	closedir(proc);
 	if (bad) {
-		free(t.slots);
-		errno = ENOMEM;
+		list->rows = t.slots;
+		list->count = t.size;
+		ns_list_free(list);
+		errno = bad;
 		return -1;
 	}
 	for (size_t i = 0; i < t.size; i++)
@@ -317,6 +374,9 @@ int ns_list_make(struct ns_list *list, bool open_files)
 
 void ns_list_free(struct ns_list *list)
 {
+	for (size_t i = 0; i < list->count; i++)
+		if (list->rows[i].inode && list->rows[i].kept_by[0])
+			free((char *)list->rows[i].kept_by);
 	free(list->rows);
 	*list = (struct ns_list){ 0 };
 }
@@ -338,6 +398,16 @@ static const char *number(char text[24], unsigned long n)
 	return text;
 }
 
+/* Bytes of the text that fit the columns, if each character takes one. */
+static int fitting(const char *text, int columns)
+{
+	int bytes = 0;
+
+	while (text[bytes] && columns-- > 0)
+		bytes += utf8_length((const unsigned char *)text + bytes);
+	return bytes;
+}
+
 static void print_table(const struct ns_list *list)
 {
 	char pid[24], owner[24], parent[24], uid[24];
@@ -346,34 +416,26 @@ static void print_table(const struct ns_list *list)
 	       "UID", "OWNER", "PARENT", "COMMAND");
 	for (size_t i = 0; i < list->count; i++) {
 		const struct ns_row *row = &list->rows[i];
+		const char *what =
+			visible(0, row->pid ? row->command : row->kept_by, false);
 
 		snprintf(uid, sizeof(uid), row->uid == (uid_t)-1 ? "-" : "%u",
 			 row->uid);
-		printf("%10lu %-6s %5u %7s %5s %10s %10s %.18s\n", row->inode,
+		printf("%10lu %-6s %5u %7s %5s %10s %10s %.*s\n", row->inode,
 		       row->type->name, row->processes,
 		       number(pid, (unsigned long)row->pid), uid,
 		       number(owner, row->owner), number(parent, row->parent),
-		       row->pid ? row->command : row->kept_by);
+		       fitting(what, 18), what);
 	}
 }
 
 static void json_string(const char *name, const char *text)
 {
-	printf(",\"%s\":", name);
-	if (!text[0]) {
-		printf("null");
-		return;
-	}
-	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			printf("\\%c", *text);
-		else if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e)
-			printf("\\u%04x", (unsigned char)*text);
-		else
-			putchar(*text);
-	}
-	putchar('"');
+	static char bytes[32768]; /* a path of 4096 bytes, six for each at worst */
+	struct out out = { .bytes = bytes, .room = sizeof(bytes) };
+
+	put_json_string(&out, text[0] ? text : NULL);
+	printf(",\"%s\":%s", name, bytes);
 }
 
 static void json_number(const char *name, unsigned long n, bool known)

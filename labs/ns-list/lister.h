@@ -24,13 +24,14 @@ struct ns_row {
 	unsigned long parent; /* of a PID or user namespace, or 0: not to be seen */
 	uid_t uid;	      /* effective user of that process, or -1 */
 	char command[32];     /* its name, as far as it fits, or "" */
-	char kept_by[64];     /* "/run/netns/blue", "4711, file 3", or "" */
+	const char *kept_by;  /* "/run/netns/blue", "4711, file 3", or "" */
+	pid_t keeper;	      /* who holds that file, or sees that mount */
 };
 
 struct ns_list {
 	struct ns_row *rows; /* by type, then by number */
 	size_t count;
-	unsigned int processes;	 /* that were looked at */
+	unsigned int processes;	 /* that were looked at, and had not ended */
 	unsigned int unreadable; /* of these, those whose namespaces are hidden */
 };
 

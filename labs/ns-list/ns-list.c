@@ -43,7 +43,8 @@ static struct ns_list look_around(void)
 
 static const struct ns_row *the_row(const struct ns_list *list, unsigned long inode)
 {
-	static const struct ns_row none = { .command = "not listed" };
+	static const struct ns_row none = { .command = "not listed",
+					    .kept_by = "" };
 	const struct ns_row *row = ns_list_find(list, inode);
 
 	return row ? row : &none;
