@@ -1,2 +1,3 @@
 PKGS = mount
-MODULES = loop isofs fuse
+MODULES = loop isofs
+TOOLS = genisoimage fuseiso
