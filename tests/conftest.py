@@ -78,13 +78,13 @@ def public() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def built(public: Path, name: str, common: bool) -> Path:
+def built(public: Path, name: str) -> Path:
     """A program of tests/fixtures."""
     from harness import build  # not before the tree is known
 
     program = public / name
     source = Path(__file__).parent / "fixtures" / f"{name}.c"
-    done = build.compile_lab(source, program, common=common)
+    done = build.compile_lab(source, program)
     assert done.returncode == 0, done.stderr
     return program
 
@@ -92,10 +92,10 @@ def built(public: Path, name: str, common: bool) -> Path:
 @pytest.fixture(scope="session")
 def unlucky(public: Path) -> Path:
     """Labs that go wrong: NSLABS_STORY says which."""
-    return built(public, "unlucky", True)
+    return built(public, "unlucky")
 
 
 @pytest.fixture(scope="session")
 def refuse(public: Path) -> Path:
     """Runs a command under a seccomp filter."""
-    return built(public, "refuse", False)
+    return built(public, "refuse")

@@ -36,16 +36,16 @@ def compile_lab(
     source: Path,
     program: Path,
     like: str = "",
-    common: bool = True,
+    archive: Path | None = BUILD / "libcommon.a",
     more: Sequence[Path] = (),
+    flags: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """One call of the compiler; like names a lab whose libraries are wanted."""
-    flags, libs = packages(like) if like else ([], [])
-    flags = [*flags, f"-Ilabs/{like}"] if like else flags
-    sources = [str(source), *map(str, more)]
-    archive = [str(BUILD / "libcommon.a")] if common else []
+    cflags, libs = packages(like) if like else ([], [])
+    own = [f"-Ilabs/{like}"] if like else []
+    inputs = [str(path) for path in (source, *more, *([archive] if archive else []))]
     return subprocess.run(
-        [*COMPILER, *FLAGS, *flags, "-o", str(program), *sources, *archive, *libs],
+        [*COMPILER, *FLAGS, *flags, *own, *cflags, "-o", str(program), *inputs, *libs],
         cwd=ROOT,
         capture_output=True,
         text=True,
