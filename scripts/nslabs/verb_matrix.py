@@ -30,11 +30,13 @@ from .matrix_pages import lines, markdown, page
 from .terminal import LiveLine, duration
 from .trace import Result
 from .verb_run import positive, processors
-from .vm import guest, kernels
+from .vm import kernels
+from .vm.guest import Machine
 
 SUMMARY = "claims against kernels: which holds where"
 ORDER = 10
 THIS = "this"
+CROWDED = 3.0  # how much longer, when guests outnumber processors
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +77,6 @@ def main(args: argparse.Namespace) -> int:
         if name and not os.access(Path(name).resolve().parent, os.W_OK):
             raise UserError(f"{name}: its folder cannot be written")
     jobs = args.jobs or processors()
-    if any(name not in (THIS, kernels.UML) for name in names):
-        args.accel = guest.accelerator(args.accel)
     columns = {name: Column(name) for name in names}
     live = LiveLine(sys.stderr)
     began = time.monotonic()
@@ -115,8 +115,7 @@ def _names(wanted: str | None) -> list[str]:
     for word in (wanted or f"fetched,{THIS}").split(","):
         for name in here if word == "fetched" else [word]:
             if name and name != THIS:
-                kernel = kernels.find(name)
-                guest.need_qemu(kernel)
+                Machine(kernels.find(name)).need()
             if name:
                 names.setdefault(name)
     if not names:
@@ -135,7 +134,7 @@ class _Job:
     err: bytearray
 
 
-def _start(args: argparse.Namespace, name: str) -> _Job:
+def _start(args: argparse.Namespace, name: str, slow: float) -> _Job:
     words = [sys.executable, "-m", __package__ or "nslabs"]
     if args.build:
         words += ["--build", args.build]
@@ -143,7 +142,7 @@ def _start(args: argparse.Namespace, name: str) -> _Job:
         words += ["run", "--both", "--json", "--jobs", "1"]
     else:
         words += ["vm", "run", "--both", "--json", "--kernel", name]
-        words += ["--accel", args.accel]
+        words += ["--accel", args.accel, "--slow", f"{slow:g}"]
     folder = Path(__file__).resolve().parents[1]
     process = subprocess.Popen(
         [*words, *args.labs],
@@ -163,11 +162,12 @@ def _gather(
     running: list[_Job] = []
     done = 0
     began = time.monotonic()
+    slow = CROWDED if jobs > processors() else 1.0
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    job = _start(args, waiting.pop())
+                    job = _start(args, waiting.pop(), slow)
                     running.append(job)
                     for stream, into in (
                         (job.process.stdout, job.out),

@@ -10,16 +10,15 @@ Exit code: as that of nslab run; 99 for what a guest that died did not deliver.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
-from .errors import errno_text
 from .labs import find_house
 from .report import TICK, JunitReport, Report, follow
+from .runner import LAB_SECONDS
 from .trace import exit_code
 from .verb_run import make_orders, make_report, modes_of, run_arguments
-from .vm import guest
-from .vm.options import how, the_accelerator, the_kernel, which_kernel
+from .vm.guest import Guest
+from .vm.options import how, the_machine, which_kernel
 from .vm.parts import parts_for
 
 SUMMARY = "run labs on another kernel, in a guest"
@@ -36,19 +35,30 @@ def main(args: argparse.Namespace) -> int:
     """Run what was asked for."""
     form = "json" if args.json else args.format or "table"
     labs = find_house(args.build).choose_built(args.labs)
-    kernel = the_kernel(args)
-    accel = the_accelerator(args, kernel)
-    orders = make_orders(labs, modes_of(args), args.stage, args.timeout)
-    vm = guest.Guest(kernel, parts_for(labs, args.build), orders, accel)
-    reports: list[Report] = [
-        make_report(form, orders, args.verbose, how(kernel, accel))
-    ]
+    parts = parts_for(labs, args.build)
+    machine = the_machine(args, parts)
+    limit = args.timeout
+    if machine.slow != 1:
+        limit = (limit or LAB_SECONDS) * machine.slow
+    orders = make_orders(labs, modes_of(args), args.stage, limit)
+    reports: list[Report] = [make_report(form, orders, args.verbose, how(machine))]
     if args.junit:
         reports.append(JunitReport(orders, args.junit))
-    results = follow(vm.run(TICK), reports)
-    for trouble in vm.trouble:
-        path, _, number = trouble.rpartition(" ")
-        name = os.path.basename(path)
-        why = errno_text(int(number)) if number.isdigit() else number
-        print(f"nslab: the guest could not load {name}: {why}", file=sys.stderr)
+    guest = Guest(machine, parts, orders)
+    results = follow(guest.run(TICK), reports)
+    _remarks(guest)
     return exit_code(results)
+
+
+def _remarks(guest: Guest) -> None:
+    """What was not as it should be, and may be why labs skip."""
+    kernel = guest.machine.kernel
+    remarks = [text.replace("/nslabs/modules/", "") for text in guest.trouble]
+    if guest.missing:
+        names = ", ".join(guest.missing)
+        why = kernel.remark or "labs that need them skip"
+        if kernel.modules is None and "/" in kernel.name and not kernel.remark:
+            why = "name their folder with --modules"
+        remarks.append(f"no modules {names} for {kernel.name}: {why}")
+    for remark in remarks:
+        print(f"nslab: {remark}", file=sys.stderr)

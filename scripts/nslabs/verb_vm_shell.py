@@ -10,8 +10,8 @@ import argparse
 
 from .labs import find_house
 from .vm import console
-from .vm.options import the_accelerator, the_kernel, which_kernel
-from .vm.parts import parts_for
+from .vm.options import the_machine, which_kernel
+from .vm.parts import parts_for, terminal
 
 SUMMARY = "a shell in a guest, where one may break everything"
 ORDER = 7
@@ -26,7 +26,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Open the shell."""
     labs = find_house(args.build).choose_built([])
-    kernel = the_kernel(args)
-    accel = the_accelerator(args, kernel)
     parts = parts_for(labs, args.build, shell=True)
-    return console.shell(kernel, parts, accel, args.command)
+    machine = the_machine(args, parts)
+    return console.shell(machine, parts, terminal(), args.command)

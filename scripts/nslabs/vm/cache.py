@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -32,18 +33,53 @@ def folder(*parts: str) -> Path:
 @contextmanager
 def growing(target: Path) -> Iterator[Path]:
     """A new folder that takes the target's place when all went well, or goes."""
-    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        yield fresh
-        fresh.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        fresh.rename(target)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            yield fresh
+            fresh.chmod(0o755)
+            if target.exists():
+                old = Path(tempfile.mkdtemp(prefix=fresh.name, dir=target.parent))
+                target.rename(old / "old")
+                fresh.rename(target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                fresh.rename(target)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
-        raise UserError(
-            f"cannot write {target}: {errno_text(error)}; "
-            "free some space, or set XDG_CACHE_HOME",
-            BROKEN,
-        ) from None
+        raise _unwritable(target, error) from None
+
+
+def write(target: Path, data: bytes) -> None:
+    """A file that is there as a whole or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as fresh:
+            try:
+                fresh.write(data)
+                fresh.flush()
+                os.replace(fresh.name, target)
+            except BaseException:
+                os.unlink(fresh.name)
+                raise
+    except OSError as error:
+        raise _unwritable(target, error) from None
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """One process at a time in here; the lock goes with the process that has it."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {target}: {errno_text(error)}; "
+        "free some space, or set XDG_CACHE_HOME to another folder",
+        BROKEN,
+    )

@@ -7,7 +7,6 @@ had not is broken, with the last lines of the console. No root, no network, no K
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import selectors
@@ -15,112 +14,182 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .. import signals
-from ..errors import BROKEN, UserError
+from ..errors import BROKEN, UserError, errno_text
 from ..runner import Finished, Order, Progress, Started, Tick, Traced
-from ..trace import Collector, Result
-from . import cache, image, unpack
+from ..trace import Collector, Result, broken, how_it_ended
+from . import image
 from .kernels import Kernel
+from .squeeze import Damaged, Unsqueezer
 
-BOOT_SECONDS = 20.0  # to the guest's first word; longer when guests share a core
-SLACK_SECONDS = 15.0  # beyond the limits of all labs
-CONSOLE_KEPT = 64 << 10
 QEMU = "qemu-system-x86_64"
-KVM_SECONDS = 5.0
+BOOT_SECONDS = 20.0  # to the guest's first word
+SLACK_SECONDS = 15.0  # for what is between labs, and beyond a lab's own limit
+PANIC_SECONDS = 2.0  # for the rest of what a panicking kernel says
+CONSOLE_KEPT = 64 << 10
+STDERR_KEPT = 16 << 10
 CMDLINE = (
-    "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t cryptomgr.notests=1 "
-    "random.trust_cpu=on tsc=reliable no_timer_check"
+    # Errors alone on the console; a panic ends QEMU at once.
+    "quiet loglevel=4 panic=-1 reboot=t",
+    # Tests of the crypto code and its noise source, which take a tenth of the boot.
+    "cryptomgr.notests=1 initcall_blacklist=jent_mod_init",
+    "random.trust_cpu=on no_timer_check",
 )
-LAB_TOOLS = ("genisoimage",)
+EMULATED = "lpj=400000"  # no need to measure how fast an emulated processor waits
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What goes into every guest: its init, the labs, tools; modules by name."""
+    """What goes into a guest: its init, the labs, tools; modules by name."""
 
     init: Path
     programs: dict[str, Path]
-    tools: Sequence[str] = LAB_TOOLS
+    tools: Sequence[str] = ()
     modules: Sequence[str] = ()
+    extra: dict[str, bytes] = field(default_factory=dict)  # other files, by their place
 
 
-def accelerator(mode: str = "auto") -> str:
-    """ "kvm" where a guest really runs on it, else "tcg".
+@dataclass(frozen=True)
+class Machine:
+    """What a kernel is run by, and on."""
 
-    A /dev/kvm that exists may hang its guest: it is tried once, with a short limit,
-    and the answer is remembered for this boot of the host and this QEMU.
-    """
-    if mode != "auto":
-        return mode
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    version = subprocess.run(
-        [QEMU, "--version"], capture_output=True, text=True, check=False
-    ).stdout
-    key = hashlib.sha256(f"{boot}{version}".encode()).hexdigest()[:16]
-    answer = cache.folder("kvm") / key
-    if answer.exists():
-        return answer.read_text()
-    works = _kvm_works()
-    answer.write_text("kvm" if works else "tcg")
-    return answer.read_text()
+    kernel: Kernel
+    accel: str = "tcg"
+    memory: int | None = None  # megabytes; None: as many as the image needs
+    slow: float = 1.0  # how much longer everything takes here
+
+    def need(self) -> None:
+        """Say at once what is missing."""
+        if not self.kernel.uml and not shutil.which(QEMU):
+            raise UserError(
+                f"{QEMU} is missing: install qemu-system-x86 "
+                "('scripts/setup vm' does), or use --kernel uml",
+                BROKEN,
+            )
+
+    def command(self, initrd: str, memory: int, results: int, home: str) -> list[str]:
+        """What to execute: the console on its standard streams, results on a socket."""
+        if self.kernel.uml:
+            return [
+                str(self.kernel.image),
+                *(f"mem={memory}M", f"initrd={initrd}", f"uml_dir={home}"),
+                *("con=null", "con0=fd:0,fd:1", f"con1=fd:{results},fd:{results}"),
+                *("ssl=null", "quiet", "loglevel=4", "panic=-1", "console=tty0"),
+            ]
+        words = ["console=ttyS0", *CMDLINE]
+        if self.accel == "tcg":
+            words.append(EMULATED)
+        return [
+            QEMU,
+            *("-accel", self.accel, "-M", "microvm,acpi=off", "-cpu", "max"),
+            *("-m", str(memory), "-nodefaults", "-no-user-config"),
+            *("-display", "none", "-no-reboot"),
+            *("-chardev", "stdio,id=c,signal=off", "-serial", "chardev:c"),
+            *("-chardev", f"socket,id=r,fd={results}"),
+            *("-device", "isa-serial,chardev=r,iobase=0x2f8,irq=3,index=1"),
+            *("-kernel", str(self.kernel.image), "-initrd", initrd),
+            *("-append", " ".join(words)),
+        ]
+
+    @property
+    def job(self) -> list[str]:
+        """The lines of a job that this machine needs (scripts/guest/init.c)."""
+        if self.kernel.uml:
+            return ["results\t/dev/tty1", "poweroff"]
+        return ["results\t/dev/ttyS1"]
+
+    @property
+    def terminal(self) -> str:
+        """The console, as the guest calls it."""
+        return "/dev/tty0" if self.kernel.uml else "/dev/ttyS0"
 
 
-# A boot sector that writes K to the debug console and halts.
-_PROBE = bytes.fromhex("b04bbae900eefaf4ebfc").ljust(510, b"\0") + b"\x55\xaa"
+@dataclass
+class Process:
+    """A guest that runs: its process, and our end of its results."""
 
-
-def _kvm_works() -> bool:
-    """Run a few instructions of a boot sector under KVM and look for their mark."""
-    with tempfile.NamedTemporaryFile() as disk:
-        disk.write(_PROBE)
-        disk.flush()
-        process = subprocess.Popen(
-            [QEMU, "-accel", "kvm", "-M", "pc", "-m", "16", "-nodefaults"]
-            + ["-display", "none", "-debugcon", "stdio", "-no-reboot"]
-            + ["-drive", f"file={disk.name},format=raw,if=ide,readonly=on"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            assert process.stdout
-            with selectors.DefaultSelector() as selector:
-                selector.register(process.stdout, selectors.EVENT_READ)
-                if not selector.select(KVM_SECONDS):
-                    return False
-                return os.read(process.stdout.fileno(), 1) == b"K"
-        finally:
-            process.kill()
-            process.communicate()
+    popen: subprocess.Popen[bytes]
+    results: socket.socket
+    missing: list[str]  # modules that were wanted and that its kernel has not
 
 
 @contextmanager
-def initramfs(
-    kernel: Kernel, parts: Parts, lines: list[str]
-) -> Iterator[tuple[Path, int]]:
-    """The guest's file system with its job, and the megabytes of memory it wants."""
-    base = image.base(parts.init, parts.programs, image.find_tools(parts.tools))
-    modules: dict[str, bytes] = {}
-    if kernel.modules:
-        files = unpack.module_files(kernel.modules)
-        modules, _ = unpack.closure(list(parts.modules), files)
-    packed = base.read_bytes()
-    archive = image.job_archive(lines, modules)
-    with tempfile.NamedTemporaryFile(prefix="nslabs-guest-") as file:
-        file.write(archive + packed)
-        file.flush()
-        # Unpacked partially, a guest would run with files missing.
-        room = 128 + 3 * (len(archive) + 3 * len(packed)) // (1 << 20)
-        yield Path(file.name), max(192, room)
+def booted(
+    machine: Machine,
+    parts: Parts,
+    lines: Sequence[str],
+    stdin: int = subprocess.DEVNULL,
+    least: int = 0,
+) -> Iterator[Process]:
+    """A guest that does this job. When it is left, nothing of the guest is."""
+    loaded = image.modules(machine.kernel.modules, parts.modules)
+    packed = image.base(parts.init, parts.programs, parts.tools, parts.extra)
+    job = image.job([*machine.job, *loaded.lines, *lines])
+    # Unpacked partially for want of memory, a guest would run with files missing.
+    size = len(job) + len(loaded.data) + 3 * len(packed)
+    memory = machine.memory or max(192, least, 128 + 3 * size // (1 << 20))
+    stack = ExitStack()
+    _standard_streams()
+    try:
+        initrd = os.memfd_create("initrd")
+        stack.callback(os.close, initrd)
+        with open(initrd, "wb", closefd=False) as file:
+            file.write(job + loaded.data + packed)
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        stack.callback(theirs.close)
+        fds = [initrd, theirs.fileno()]
+        home = ""
+        if machine.kernel.uml:
+            home = stack.enter_context(TemporaryDirectory(prefix="nslabs-uml-"))
+        command = machine.command(f"/proc/self/fd/{initrd}", memory, fds[1], home)
+        with signals.held():
+            popen = _start(command, stdin, fds)
+            stack.callback(_end, popen)
+        theirs.close()
+        yield Process(popen, ours, loaded.missing)
+    finally:
+        with signals.held():
+            stack.close()
+
+
+def _standard_streams() -> None:
+    """Nobody else's descriptor may get the number of one that was closed."""
+    with suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            os.set_inheritable(descriptor, True)
+        os.close(descriptor)
+
+
+def _start(command: list[str], stdin: int, fds: list[int]) -> subprocess.Popen[bytes]:
+    """In a session of its own, and killed when this process is."""
+    if shutil.which("setpriv"):
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=fds,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise UserError(f"{command[0]}: {errno_text(error)}", BROKEN) from None
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(popen.pid, signal.SIGKILL)
+    with suppress(BrokenPipeError):
+        popen.communicate()
 
 
 @dataclass
@@ -138,220 +207,209 @@ class _Lab:
 class Guest:
     """One guest with its orders. Iterate over `run()` to its end."""
 
-    kernel: Kernel
+    machine: Machine
     parts: Parts
     orders: Sequence[Order]
-    accel: str = "tcg"
-    crowd: int = 1  # guests for each core, which all take longer then
     boot_seconds: float = BOOT_SECONDS
+    slack_seconds: float = SLACK_SECONDS
     release: str | None = None
     console: bytearray = field(default_factory=bytearray)
-    first_result: float | None = None
-    seconds: float = 0.0
     delivered: bool = False
     trouble: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     def run(self, tick: float | None = None) -> Generator[Progress, None, None]:
         """Boot, and yield what happens; every order ends with a Finished."""
         self._labs = [_Lab(o, Collector(o.lab, o.mode)) for o in self.orders]
+        for index, lab in enumerate(self._labs):
+            if lab.order.program is None:
+                lab.done = True
+                order = lab.order
+                result = broken(order.lab, order.mode, order.not_built)
+                yield Finished(index, order, result)
         nonce = secrets.token_hex(8)
         lines = [f"nonce\t{nonce}"]
         for index, order in enumerate(self.orders):
+            if order.program is None:
+                continue
             words = [f"/nslabs/bin/{order.lab}", *order.command()[1:]]
-            limit = order.patience * self.crowd
-            lines.append("\t".join(["run", str(index), f"{limit:g}", *words]))
-        began = time.monotonic()
-        with initramfs(self.kernel, self.parts, lines) as (initrd, megabytes):
-            yield from self._boot(initrd, megabytes, nonce, tick)
-        self.seconds = time.monotonic() - began
-
-    def _command(self, initrd: Path, megabytes: int, results: int) -> list[str]:
-        if self.kernel.uml:
-            return [
-                str(self.kernel.image),
-                f"mem={megabytes}M",
-                f"initrd={initrd}",
-                "con=null",
-                "con0=null,fd:1",
-                f"con1=fd:{results},fd:{results}",
-                "quiet",
-                "root=/dev/ram0",
-            ]
-        return qemu(self.kernel, initrd, megabytes, self.accel, results)
-
-    def _boot(
-        self, initrd: Path, megabytes: int, nonce: str, tick: float | None
-    ) -> Iterator[Progress]:
-        ours, theirs = socket.socketpair()
-        command = self._command(initrd, megabytes, theirs.fileno())
-        with signals.held():
-            try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
-            except FileNotFoundError:
-                raise UserError(
-                    f"{command[0]} is missing: install qemu-system-x86", BROKEN
-                ) from None
-        theirs.close()
-        try:
-            yield from self._listen(process, ours, nonce, tick)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            ours.close()
-            assert process.stdout
-            process.stdout.close()
+            lines.append("\t".join(["run", str(index), f"{order.patience:g}", *words]))
+        with booted(self.machine, self.parts, lines) as process:
+            self.missing = process.missing
+            reason = yield from self._listen(process, nonce, tick)
+        if not self.delivered:
+            yield from self._give_up(reason, process.popen.returncode)
 
     def _listen(
-        self,
-        process: subprocess.Popen[bytes],
-        results: socket.socket,
-        nonce: str,
-        tick: float | None,
-    ) -> Iterator[Progress]:
-        """Read results and console until the last word, or until it goes wrong."""
-        assert process.stdout
+        self, guest: Process, nonce: str, tick: float | None
+    ) -> Generator[Progress, None, str]:
+        """Read results and console until the last word, or until it goes wrong.
+
+        Returns what went wrong, where that is known from here.
+        """
+        assert guest.popen.stdout
+        unsqueezer = Unsqueezer()
         pending = bytearray()
-        began = time.monotonic()
-        patience = sum(order.patience for order in self.orders) + SLACK_SECONDS
-        deadline = began + self.boot_seconds * self.crowd
-        reason: str | None = None
-        open_ends = 2
+        self._allow(self.boot_seconds, "no word from it within {}")
         with selectors.DefaultSelector() as selector:
-            selector.register(results, selectors.EVENT_READ)
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while open_ends and not self.delivered:
-                left = deadline - time.monotonic()
+            selector.register(guest.results, selectors.EVENT_READ)
+            selector.register(guest.popen.stdout, selectors.EVENT_READ)
+            while selector.get_map() and not self.delivered:
+                left = self._deadline - time.monotonic()
                 if left <= 0:
-                    boot = f"{self.boot_seconds * self.crowd:g} s"
-                    reason = f"no word from it within {boot}"
-                    if self.release:
-                        reason = "it did not answer in time"
-                    break
+                    return self._overdue
                 ready = selector.select(min(left, tick) if tick else left)
                 if not ready:
                     yield Tick()
                 for key, _ in ready:
-                    data = os.read(key.fd, 1 << 16)
+                    data = read(key.fd)
                     if not data:
                         selector.unregister(key.fileobj)
-                        open_ends -= 1
-                    elif key.fileobj is process.stdout:
-                        self.console += data
-                        del self.console[:-CONSOLE_KEPT]
-                        if b"Kernel panic" in data:
-                            deadline = min(deadline, time.monotonic() + 2)
+                    elif key.fileobj is guest.popen.stdout:
+                        self._hear(data)
                     else:
-                        pending += data
-                        while (end := pending.find(b"\n")) >= 0:
-                            line = bytes(pending[:end])
-                            del pending[: end + 1]
-                            if self.release is None and line.startswith(b"H "):
-                                deadline = began + patience * self.crowd
+                        try:
+                            pending += unsqueezer.feed(data)
+                        except Damaged as error:
+                            return str(error)
+                        *whole, rest = pending.split(b"\n")
+                        pending = rest
+                        for line in whole:
                             yield from self._take(line, nonce)
-        if not self.delivered:
-            yield from self._give_up(reason or "it ended early")
+        guest.popen.wait()  # both of its outputs are closed: it has ended
+        return ""
+
+    def _allow(self, seconds: float, overdue: str) -> None:
+        """How long to wait for the next word, and what to say when none comes."""
+        seconds *= self.machine.slow
+        self._deadline = time.monotonic() + seconds
+        self._overdue = overdue.format(f"{seconds:g} s")
+
+    def _hear(self, data: bytes) -> None:
+        """The console. After a panic nothing more will come but its own words."""
+        self.console += data
+        del self.console[:-CONSOLE_KEPT]
+        if b"Kernel panic" in data:
+            soon = time.monotonic() + PANIC_SECONDS
+            self._deadline = min(self._deadline, soon)
 
     def _take(self, raw: bytes, nonce: str) -> Iterator[Progress]:
         """One line of the results."""
         text = raw.decode("utf-8", "replace")
         letter, _, rest = text.partition(" ")
+        number, _, rest_of = rest.partition(" ")
         if letter == "H":
             self.release = rest
-        elif letter == "M":
-            self.trouble.append(rest)
+            self._allow(self.slack_seconds, "it hung after its start")
+        elif letter == "T":
+            why = errno_text(int(number)) if number.isdigit() else number
+            self.trouble.append(f"the guest could not {rest_of}: {why}")
         elif letter == "Z":
             self.delivered = rest == nonce
-        elif letter in "SOEX":
-            index, _, rest = rest.partition(" ")
-            if not index.isdigit() or int(index) >= len(self._labs):
-                return
-            lab = self._labs[int(index)]
+        elif number.isdigit() and int(number) < len(self._labs):
+            index = int(number)
+            lab = self._labs[index]
             if letter == "S":
                 lab.started = True
-                yield Started(int(index), lab.order)
+                limit = lab.order.patience + self.slack_seconds
+                self._allow(limit, "it hung: no end of the lab after {}")
+                yield Started(index, lab.order)
             elif letter == "O":
-                event = lab.collector.feed(rest + "\n")
+                event = lab.collector.feed(rest_of + "\n")
                 if event is not None:
-                    yield Traced(int(index), lab.order, event)
+                    yield Traced(index, lab.order, event)
             elif letter == "E":
-                lab.stderr += rest + "\n"
-            elif not lab.done:
-                yield self._finished(int(index), lab, rest)
+                lab.stderr = f"{lab.stderr}{rest_of}\n"[-STDERR_KEPT:]
+            elif letter == "X" and not lab.done:
+                self._allow(self.slack_seconds, "it hung after the lab")
+                yield self._finished(index, lab, rest_of)
 
     def _finished(self, index: int, lab: _Lab, rest: str) -> Finished:
         status, _, milliseconds = rest.partition(" ")
         lab.done = True
-        if self.first_result is None:
-            self.first_result = time.monotonic()
         killed = None
         if status == "-1":
-            killed = f"no end after {lab.order.patience:g} s in the guest: killed"
+            limit = lab.order.patience
+            killed = f"no end after {limit:g} s in the guest: killed"
             code = -signal.SIGKILL
         else:
             code = os.waitstatus_to_exitcode(int(status))
-        result = lab.collector.finish(
-            float(milliseconds or 0) / 1000, code, lab.stderr, killed
-        )
+            if code == -signal.SIGKILL and _find(
+                _lines(bytes(self.console)), "Out of memory"
+            ):
+                killed = "killed: the guest ran out of memory"
+        seconds = float(milliseconds or 0) / 1000
+        result = lab.collector.finish(seconds, code, lab.stderr, killed)
         return Finished(index, lab.order, result)
 
-    def _give_up(self, reason: str) -> Iterator[Finished]:
+    def _give_up(self, reason: str, status: int) -> Iterator[Finished]:
         """Every order without a result is broken, and the console says why."""
-        words = self.console.decode("utf-8", "replace").replace("\r", "")
-        lines = [line for line in words.splitlines() if line.strip()]
-        if any("Kernel panic" in line for line in lines):
-            reason = "its kernel panicked"
-        elif any("Out of memory" in line for line in lines):
-            reason = "its kernel ran out of memory"
-        elif any("Initramfs unpacking failed" in line for line in lines):
-            reason = "its file system is damaged (Initramfs unpacking failed)"
+        begun = self.release is not None
+        reason = death(self.machine, bytes(self.console), status, begun, reason)
         running = [lab.order for lab in self._labs if lab.started and not lab.done]
         during = f" during {running[0].lab}" if running else ""
-        where = self.release or self.kernel.release or self.kernel.name
-        why = f"the guest ({where}) ended{during}: {reason}"
+        kernel = self.machine.kernel
+        where = self.release or kernel.release or kernel.name
         for index, lab in enumerate(self._labs):
             if not lab.done:
                 lab.done = True
-                told = "\n".join(lines[-4:])
+                why = f"the guest ({where}) ended{during}: {reason}"
+                if not lab.started:
+                    why = f"not run: {why}"
+                elif lab.collector.last_step:
+                    why += f" (last step: {lab.collector.last_step})"
+                told = "\n".join(_lines(bytes(self.console))[-4:])
                 yield Finished(index, lab.order, _broken(lab.order, why, where, told))
+
+
+def death(
+    machine: Machine, console: bytes, status: int, begun: bool, reason: str = ""
+) -> str:
+    """What a guest died of: its kernel's words, or else what was seen from outside."""
+    lines = _lines(console)
+    for words, meaning in (
+        (
+            "Initramfs unpacking failed",
+            "its file system is damaged or its memory small",
+        ),
+        ("System is deadlocked on memory", "its kernel ran out of memory"),
+        ("Kernel panic", "its kernel panicked"),
+        ("init: /nslabs/job", "it has no job"),
+    ):
+        line = _find(lines, words)
+        if line:
+            return f"{meaning}: {line}"
+    if not reason and not begun:
+        program = "linux.uml" if machine.kernel.uml else "QEMU"
+        said = f": {lines[-1]}" if lines else ""
+        how = how_it_ended(status)
+        reason = f"{program} ended before the guest's first word with {how}{said}"
+    return reason or "it was rebooted or switched off from inside"
+
+
+def _lines(console: bytes) -> list[str]:
+    """What the console has shown."""
+    words = console.decode("utf-8", "replace").replace("\r", "\n")
+    return [line.strip() for line in words.split("\n") if line.strip()]
+
+
+def _find(lines: list[str], words: str) -> str:
+    """The first line with these words, without its time stamp; "" for none."""
+    for line in lines:
+        if words in line:
+            return line[line.index("] ") + 2 :] if line.startswith("[") else line
+    return ""
+
+
+def read(descriptor: int) -> bytes:
+    """Some bytes; none at the end, however it came to that."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except ConnectionResetError:
+        return b""
 
 
 def _broken(order: Order, why: str, kernel: str, console: str) -> Result:
     return Result(
         order.lab, order.mode, "broken", why, 0.0, kernel=kernel, stderr=console
     )
-
-
-def qemu(
-    kernel: Kernel, initrd: Path, megabytes: int, accel: str, results: int, tty: int = 0
-) -> list[str]:
-    """QEMU's command line: a microvm with two serial lines, and nothing else."""
-    cpu = "max"
-    return [
-        QEMU,
-        *("-accel", accel, "-M", "microvm,acpi=off", "-cpu", cpu),
-        *("-m", str(megabytes), "-nodefaults", "-no-user-config"),
-        *("-display", "none", "-no-reboot"),
-        *("-chardev", "stdio,id=c,signal=off", "-serial", "chardev:c"),
-        *("-chardev", f"socket,id=r,fd={results}"),
-        *("-device", "isa-serial,chardev=r,iobase=0x2f8,irq=3,index=1"),
-        *("-kernel", str(kernel.image), "-initrd", str(initrd)),
-        *("-append", CMDLINE),
-    ]
-
-
-def need_qemu(kernel: Kernel) -> None:
-    """Say at once what is missing."""
-    if not kernel.uml and not shutil.which(QEMU):
-        raise UserError(
-            f"{QEMU} is missing: install qemu-system-x86 "
-            "(scripts/setup vm does), or use --kernel uml",
-            BROKEN,
-        )

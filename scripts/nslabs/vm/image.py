@@ -3,24 +3,30 @@
 The newc format of cpio is written directly (Documentation/driver-api/early-userspace/
 buffer-format.rst), so that no root and no mknod is needed. The kernel accepts
 several archives one after the other: the job comes first, uncompressed and new for
-every run; the rest is packed once and kept.
+every run; modules and the rest are packed once and kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BROKEN, UserError
-from . import cache
+from . import cache, unpack
 
-FOLDERS = "proc sys dev tmp run root mnt etc var nslabs nslabs/bin lib/modules".split()
+KEPT = 16  # packed images in the cache
+FOLDERS = (
+    "proc sys dev tmp run root mnt etc var nslabs nslabs/bin nslabs/modules".split()
+)
 
 
 class Cpio:
@@ -95,60 +101,124 @@ def pack(data: bytes) -> bytes:
     return done.stdout
 
 
-def fingerprint(init: Path, programs: Mapping[str, Path], tools: list[Path]) -> str:
-    """What an image is made of, as a short word: it changes when any part does."""
-    text = hashlib.sha256(b"1")
-    for place, path in sorted({"init": init, **programs}.items()):
-        text.update(f"{place}\0".encode() + path.read_bytes())
-    for tool in tools:
-        info = tool.stat()
-        text.update(f"{tool}\0{info.st_size}\0{info.st_mtime_ns}\0".encode())
+def _kept(name: str, make: Callable[[], bytes]) -> bytes:
+    """A file of the cache, made if it is not there; of old ones some are kept."""
+    place = cache.folder("images")
+    target = place / name
+    try:
+        data = target.read_bytes()
+        os.utime(target)
+        return data
+    except OSError:
+        data = make()
+    cache.write(target, data)
+    ages = []
+    for other in place.iterdir():
+        with suppress(OSError):
+            ages.append((other.stat().st_mtime_ns, other))
+    for _, other in sorted(ages)[:-KEPT]:
+        other.unlink(missing_ok=True)
+    return data
+
+
+def _fingerprint(words: Iterable[object]) -> str:
+    text = hashlib.sha256(b"2")
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        text.update(b"%d\0" % len(data) + data)
     return text.hexdigest()[:20]
 
 
-def base(init: Path, programs: Mapping[str, Path], tools: list[Path]) -> Path:
-    """The packed image of everything but the job and the modules, kept in the cache."""
-    place = cache.folder("images")
-    target = place / f"{fingerprint(init, programs, tools)}.cpio"
-    if target.exists():
-        return target
+def base(
+    init: Path,
+    programs: Mapping[str, Path],
+    tools: Iterable[str] = (),
+    extra: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The packed image of everything but the job and the modules."""
+    contents = {name: path.read_bytes() for name, path in sorted(programs.items())}
+    first = init.read_bytes()
+    found = find_tools(tools)
+    words: list[object] = [first]
+    for place, data in [*contents.items(), *sorted((extra or {}).items())]:
+        words += [place, data]
+    for tool in found:
+        info = tool.stat()
+        words += [tool, info.st_size, info.st_mtime_ns]
+
+    def make() -> bytes:
+        cpio = _house(first)
+        for name, path in programs.items():
+            add_program(cpio, path, f"nslabs/bin/{name}")
+        for tool in found:
+            add_program(cpio, tool.resolve(), str(tool.resolve()))
+            if str(tool) != str(tool.resolve()):
+                cpio.link(str(tool), str(tool.resolve()))
+        for place, data in (extra or {}).items():
+            cpio.file(place, data)
+        return pack(cpio.bytes())
+
+    return _kept(f"base-{_fingerprint(words)}", make)
+
+
+def _house(init: bytes) -> Cpio:
+    """The folders and files that every guest has."""
     cpio = Cpio()
     for name in FOLDERS:
         cpio.folder(name)
     cpio.folder("tmp", 0o1777)
+    cpio.folder("root", 0o700)
     for alias in ("bin", "sbin", "lib", "lib64"):
         if os.path.islink(f"/{alias}"):
             cpio.folder(f"usr/{alias}")
-            cpio.entries.pop(f"{alias}/modules", None)
             cpio.link(alias, f"usr/{alias}")
-    cpio.file("init", init.read_bytes(), 0o755)
+    cpio.file("init", init, 0o755)
     cpio.file(
         "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:\n"
     )
     cpio.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
     cpio.file("etc/nsswitch.conf", b"passwd: files\ngroup: files\n")
-    for name, path in programs.items():
-        add_program(cpio, path, f"nslabs/bin/{name}")
-    for tool in tools:
-        add_program(cpio, tool.resolve(), str(tool.resolve()))
-        if str(tool) != str(tool.resolve()):
-            cpio.link(str(tool), str(tool.resolve()))
-    for old in place.glob("*.cpio"):
-        old.unlink(missing_ok=True)  # of labs that have changed since
-    with cache.growing(place / f"{target.stem}.new") as fresh:
-        (fresh / "image").write_bytes(pack(cpio.bytes()))
-    (place / f"{target.stem}.new" / "image").replace(target)
-    (place / f"{target.stem}.new").rmdir()
-    return target
+    return cpio
 
 
-def job_archive(lines: list[str], modules: Mapping[str, bytes]) -> bytes:
-    """The job and the modules it loads: the first archive of a guest's initramfs."""
+@dataclass(frozen=True)
+class Modules:
+    """Modules as an archive, the lines of a job that load them, and what is missing."""
+
+    data: bytes
+    lines: list[str]
+    missing: list[str]
+
+
+def modules(tree: Path | None, wanted: Sequence[str]) -> Modules:
+    """Those wanted of a kernel's tree with all that they need, ready to load."""
+    if tree is None or not wanted:
+        return Modules(b"", [], list(wanted))
+    info = tree.stat()
+    words = [tree.resolve(), info.st_mtime_ns, info.st_ino, *wanted]
+    folder = tree
+
+    def make() -> bytes:
+        found, missing = unpack.closure(wanted, unpack.module_files(folder))
+        builtin = unpack.builtin(folder)
+        cpio = Cpio()
+        for name, data in found.items():
+            cpio.file(f"nslabs/modules/{name}.ko", data)
+        head = {
+            "load": list(found),
+            "missing": [name for name in missing if name not in builtin],
+        }
+        return json.dumps(head).encode() + b"\n" + cpio.bytes()
+
+    head, _, data = _kept(f"modules-{_fingerprint(words)}", make).partition(b"\n")
+    told = json.loads(head)
+    lines = [f"module\t/nslabs/modules/{name}.ko" for name in told["load"]]
+    return Modules(data if lines else b"", lines, told["missing"])
+
+
+def job(lines: Iterable[str]) -> bytes:
+    """An archive with just the job: the first of a guest's initramfs."""
     cpio = Cpio()
-    for name in ("nslabs", "nslabs/modules"):
-        cpio.folder(name)
-    for name, data in modules.items():
-        cpio.file(f"nslabs/modules/{name}.ko", data)
-    job = [*(f"module\t/nslabs/modules/{name}.ko" for name in modules), *lines]
-    cpio.file("nslabs/job", "".join(f"{line}\n" for line in job).encode())
+    cpio.folder("nslabs")
+    cpio.file("nslabs/job", "".join(f"{line}\n" for line in lines).encode())
     return cpio.bytes()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from ..errors import UserError
 from ..terminal import LiveLine
-from . import apt, guest, kernels
+from ..verb_run import positive, seconds
+from . import apt, kernels
+from .accel import accelerator
+from .guest import Machine, Parts
 
 
 def which_kernel(parser: argparse.ArgumentParser) -> None:
@@ -27,28 +31,38 @@ def which_kernel(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="the processor's help or emulation (default: what works)",
     )
+    parser.add_argument(
+        "--memory",
+        metavar="MB",
+        type=positive,
+        help="the guest's memory (default: as much as its image needs)",
+    )
+    parser.add_argument(
+        "--slow",
+        metavar="TIMES",
+        type=seconds,
+        default=1.0,
+        help="multiply all time limits, where many guests share a processor",
+    )
 
 
-def the_kernel(args: argparse.Namespace) -> kernels.Kernel:
-    """The kernel that was asked for, and what it needs to boot."""
+def the_machine(args: argparse.Namespace, parts: Parts) -> Machine:
+    """The kernel that was asked for, and what it is run by."""
     if args.modules and not args.kernel:
         raise UserError("--modules goes with --kernel PATH")
     kernel = (
         kernels.find(args.kernel, args.modules) if args.kernel else kernels.default()
     )
-    guest.need_qemu(kernel)
-    return kernel
+    machine = Machine(kernel, memory=args.memory, slow=args.slow)
+    machine.need()
+    return replace(machine, accel=accelerator(args.accel, kernel, parts.init))
 
 
-def how(kernel: kernels.Kernel, accel: str) -> str:
+def how(machine: Machine) -> str:
     """What it runs on, for a report."""
-    machine = f"QEMU ({accel})" if accel else "user-mode Linux"
-    return f"Linux {kernel.release or kernel.name}, {machine}"
-
-
-def the_accelerator(args: argparse.Namespace, kernel: kernels.Kernel) -> str:
-    """What QEMU runs the guest with; nothing for user-mode Linux."""
-    return "" if kernel.uml else guest.accelerator(args.accel)
+    kernel = machine.kernel
+    engine = "user-mode Linux" if kernel.uml else f"QEMU ({machine.accel})"
+    return f"Linux {kernel.release or kernel.name}, {engine}"
 
 
 def archive_arguments(parser: argparse.ArgumentParser) -> None:

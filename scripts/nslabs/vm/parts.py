@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BROKEN, UserError
 from ..labs import Lab, find_house
-from .guest import LAB_TOOLS, Parts
+from .guest import Parts
 
 SHELL_TOOLS = (
-    *LAB_TOOLS,
     *"bash sh cat chmod chown clear cp cut date dd df dmesg echo env".split(),
     *"false find findmnt free grep head hostname domainname id ip ipcmk ipcrm".split(),
     *"ipcs kill killall less ln ls lsns lsmod mkdir mknod mkfifo more mount".split(),
@@ -21,34 +21,74 @@ SHELL_TOOLS = (
     *"touch tr true tty umount uname unshare vi wc which whoami".split(),
 )
 
+PROMPT = b"PS1='guest:\\w# '\nunset HISTFILE\n"
+SHELL_FILES = {"etc/profile": PROMPT, "etc/bash.bashrc": PROMPT}
+
 
 def parts_for(labs: Sequence[Lab], build: str | None, shell: bool = False) -> Parts:
     """The init, the labs that are built, the modules their lab.mk names."""
-    programs = {lab.name: lab.program for lab in labs if lab.program}
-    if not programs:
-        raise UserError("no lab is built: run 'make'", BROKEN)
     house = find_house(build)
+    guest = house.programs.parent / "guest"
+    programs = {
+        lab.name: _quicker(guest / "labs" / lab.name, lab.program)
+        for lab in labs
+        if lab.program
+    }
     modules: dict[str, None] = {}
+    tools: dict[str, None] = {}
     for lab in labs:
-        for name in _modules(house.pages / lab.name / "lab.mk"):
+        makefile = house.pages / lab.name / "lab.mk"
+        for name in _words(makefile, "MODULES"):
             modules.setdefault(name)
-    tools = SHELL_TOOLS if shell else LAB_TOOLS
-    return Parts(_init(house.programs.parent), programs, tools, list(modules))
+        for name in _words(makefile, "TOOLS"):
+            tools.setdefault(name)
+    extra = {}
+    if shell:
+        tools.update(dict.fromkeys(SHELL_TOOLS))
+        extra = {**SHELL_FILES, **terminfo(terminal())}
+    return Parts(_init(guest), programs, list(tools), list(modules), extra)
 
 
-def _modules(makefile: Path) -> list[str]:
-    """`MODULES = loop isofs` of a lab.mk: what a kernel may have to load for it."""
+def terminal() -> str:
+    """This terminal's type, when a guest can be told how it works."""
+    term = os.environ.get("TERM") or "dumb"
+    return term if term == "dumb" or terminfo(term) else "vt100"
+
+
+def terminfo(term: str) -> dict[str, bytes]:
+    """What programs must know about that type of terminal (terminfo(5))."""
+    for folder in ("/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo"):
+        path = Path(folder, term[:1], term)
+        if re.fullmatch(r"[\w.+-]+", term) and path.is_file():
+            return {f"etc/terminfo/{term[:1]}/{term}": path.read_bytes()}
+    return {}
+
+
+def _words(makefile: Path, variable: str) -> list[str]:
+    """What a lab.mk says of its needs in a guest.
+
+    `MODULES = loop isofs`: what a kernel may have to load for the lab; `TOOLS`: the
+    programs of this machine that it runs.
+    """
     try:
         text = makefile.read_text()
     except OSError:
         return []
-    match = re.search(r"^MODULES *= *(.*)$", text, re.MULTILINE)
+    match = re.search(rf"^{variable} *= *(.*)$", text, re.MULTILINE)
     return match.group(1).split() if match else []
 
 
-def _init(build: Path) -> Path:
+def _quicker(static: Path, program: Path) -> Path:
+    """The same program linked for a guest, where it was built and is not older."""
+    with suppress(OSError):
+        if static.stat().st_mtime_ns >= program.stat().st_mtime_ns:
+            return static
+    return program
+
+
+def _init(guest: Path) -> Path:
     """The guest's first process, built beside the labs."""
-    path = build / "guest" / "init"
+    path = guest / "init"
     if not os.access(path, os.R_OK):
         raise UserError(f"{path} is not built: run 'make'", BROKEN)
     return path

@@ -14,6 +14,7 @@ import re
 import shutil
 import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BROKEN, UserError
@@ -86,7 +87,7 @@ def builtin(tree: Path) -> set[str]:
 
 
 def closure(
-    wanted: list[str], files: dict[str, Path]
+    wanted: Sequence[str], files: dict[str, Path]
 ) -> tuple[dict[str, bytes], list[str]]:
     """The modules wanted and all they need, in load order; and those not found."""
     loaded: dict[str, bytes] = {}
