@@ -1568,7 +1568,7 @@ def test_doctor_names_the_package_of_a_program_that_is_missing(house: House) -> 
     found = checks(run)
     assert run.returncode == 1
     sudo = "" if house.user == "myself" and os.geteuid() == 0 else "sudo "
-    install = packages.FAMILIES[packages.family()][1]
+    install = packages.FAMILIES[packages.family() or "apt"][1]
     assert not found["make"]["found"]
     assert found["make"]["remedy"] == f"{sudo}{install} my-make"
     assert not found["C compiler"]["found"]
