@@ -241,16 +241,19 @@ static int look_at_mounts(struct table *t, pid_t pid)
 
 /* --- More about a namespace ------------------------------------------------------ */
 
-static unsigned long relative(int ns, unsigned long request)
+/* What ioctl_ns(2) tells: a number, or 0 for what lies beyond our sight (EPERM). */
+static int relative(int ns, unsigned long request, unsigned long *inode)
 {
 	struct stat st = { 0 };
-	int fd = ioctl(ns, request);
+	int fd = ioctl(ns, request), bad = 0;
 
 	if (fd < 0)
-		return 0;
-	fstat(fd, &st);
+		return errno == EPERM ? 0 : -1;
+	if (fstat(fd, &st) < 0)
+		bad = -1;
+	*inode = st.st_ino;
 	close(fd);
-	return st.st_ino;
+	return bad;
 }
 
 /*
@@ -279,26 +282,27 @@ static int open_namespace(const struct ns_row *row)
 	return ns;
 }
 
-static void learn(struct ns_row *row)
+static int learn(struct ns_row *row)
 {
-	int ns = open_namespace(row);
+	int ns = open_namespace(row), bad = 0;
 	char path[32];
 	struct stat st;
 
 	if (ns >= 0) {
-		row->owner = relative(ns, NS_GET_USERNS);
-		if (row->type->flag & (CLONE_NEWPID | CLONE_NEWUSER))
-			row->parent = relative(ns, NS_GET_PARENT);
+		bad = relative(ns, NS_GET_USERNS, &row->owner);
+		if (!bad && row->type->flag & (CLONE_NEWPID | CLONE_NEWUSER))
+			bad = relative(ns, NS_GET_PARENT, &row->parent);
 		close(ns);
 	}
-	if (!row->pid)
-		return;
+	if (bad || !row->pid)
+		return bad;
 	snprintf(path, sizeof(path), "/proc/%d", row->pid);
 	if (stat(path, &st) == 0)
 		row->uid = st.st_uid;
 	snprintf(path, sizeof(path), "/proc/%d/comm", row->pid);
 	if (read_file(path))
 		snprintf(row->command, sizeof(row->command), "%s", read_file(path));
+	return 0;
 }
 
 /* --- The list -------------------------------------------------------------------- */
@@ -368,7 +372,12 @@ int ns_list_make(struct ns_list *list, bool open_files)
 	list->rows = t.slots;
 	qsort(list->rows, list->count, sizeof(*list->rows), by_type_and_number);
 	for (size_t i = 0; i < list->count; i++)
-		learn(&list->rows[i]);
+		if (learn(&list->rows[i]) < 0) {
+			bad = errno;
+			ns_list_free(list);
+			errno = bad;
+			return -1;
+		}
 	return 0;
 }
 
@@ -497,7 +506,7 @@ int ns_list_tool(int argc, char **argv)
 		return 2;
 	}
 	if (ns_list_make(&list, open_files) < 0)
-		return fail("reading /proc", errno);
+		return fail("listing the namespaces", errno);
 	(json ? print_json : print_table)(&list);
 	if (fflush(stdout) != 0)
 		return fail("writing to standard output", errno);

@@ -38,7 +38,7 @@ struct ns_list {
 /*
  * List them. Without open_files, descriptors are not searched, as lsns(8) does not;
  * that is about a third of the work. Returns 0; or -1 with errno (ENOENT, EACCES: no
- * /proc here, ENOMEM). The list is freed by ns_list_free().
+ * /proc here; ENOMEM; those of ioctl_ns(2)). The list is freed by ns_list_free().
  */
 int ns_list_make(struct ns_list *list, bool open_files);
 void ns_list_free(struct ns_list *list);

@@ -36,8 +36,8 @@ static struct ns_list look_around(void)
 	struct ns_list list;
 
 	if (ns_list_make(&list, true) < 0)
-		broken("reading /proc failed with %s (%s)", errno_name(errno),
-		       strerror(errno));
+		broken("listing the namespaces failed with %s (%s)",
+		       errno_name(errno), strerror(errno));
 	return list;
 }
 

@@ -68,10 +68,12 @@ static int others(void)
 
 static const char *state(const struct peer *child)
 {
+	const char *text;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid_of(child));
-	return read_field(path, "State");
+	text = read_field(path, "State");
+	return text ? text : "gone";
 }
 
 static void nested(void)
@@ -148,7 +150,7 @@ static void host(void)
 
 	step("From outside, an init can be stopped like any other process.");
 	CALL(kill(pid_of(the_init), SIGSTOP));
-	CALL(waitid(P_PID, pid_of(the_init), &end, WSTOPPED));
+	CALL(waitid(P_ALL, 0, &end, WSTOPPED | WEXITED | WNOWAIT));
 	observe("init.state", "%s", state(the_init));
 	CALL(kill(pid_of(the_init), SIGCONT));
 

@@ -26,7 +26,11 @@ static int door[2];	   /* the host knocks at one end, the init answers */
 
 static int pidfd_open(pid_t pid)
 {
-	return (int)syscall(SYS_pidfd_open, pid, 0);
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0)
+		broken("pidfd_open(%d): %s", pid, errno_name(errno));
+	return fd;
 }
 
 /* A signal that kills the init is pending before we knock: then no one answers. */
