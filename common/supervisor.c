@@ -246,13 +246,32 @@ static void ended(const char *name, int status)
 	}
 }
 
-/* Nobody holds the other end of its channel any more. */
+/* "Getting shut down" in the flags of /proc/PID/stat: PF_EXITING of the kernel. */
+#define EXITING 0x4
+
+/* On its way out: a killed process lets go of its descriptors late; see proc(5). */
+static bool is_exiting(pid_t pid)
+{
+	char path[32];
+	unsigned int flags;
+	const char *stat, *state;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat = pid > 0 ? read_file(path) : NULL;
+	state = stat ? strrchr(stat, ')') : NULL; /* behind the name */
+	return state &&
+	       sscanf(state, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       flags & EXITING;
+}
+
+/* Nobody holds the other end of its channel any more, or not for long. */
 static bool is_dead(const struct member *m)
 {
 	struct pollfd channel = { .fd = m->channel };
 
 	return m->channel < 0 ||
-	       (poll(&channel, 1, 0) == 1 && channel.revents & POLLHUP);
+	       (poll(&channel, 1, 0) == 1 && channel.revents & POLLHUP) ||
+	       is_exiting(m->pid);
 }
 
 /*
@@ -586,9 +605,10 @@ static bool open_stage(char *why, size_t room)
 	char second[1024];
 
 	if (access("/proc/self/ns", F_OK) < 0) {
-		snprintf(why, room,
-			 "nobody can look at the actors from outside: /proc/self/ns: %s (%s); is /proc mounted?",
-			 errno_name(errno), strerror(errno));
+		snprintf(
+			why, room,
+			"nobody can look at the actors from outside: /proc/self/ns: %s (%s); is /proc mounted?",
+			errno_name(errno), strerror(errno));
 		return false;
 	}
 	if (lab->power == ROOT_STAGE && want == STAGE_USER) {
