@@ -110,8 +110,10 @@ class TableReport(Report):
         live: TextIO | None = None,
         verbose: bool = False,
         where: str | None = None,
+        verb: str = "run",
     ) -> None:
         super().__init__(orders)
+        self.verb = verb  # how one of the labs is run again
         self.screen = Screen(out)
         self.live = LiveLine(live) if live else None
         self.verbose = verbose
@@ -290,7 +292,8 @@ class TableReport(Report):
         bad = [result for result in bad if result.status is not None]
         if bad:
             mode = " --control" if bad[0].mode == CONTROL else ""
-            hint = f"to look closer: {me()} run {bad[0].lab}{mode} --format text"
+            hint = f"to look closer: {me()} {self.verb} {bad[0].lab}{mode} "
+            hint += "--format text"
             lines += self._wrapped(hint, 2, "dim")
         return [*lines, ""]
 

@@ -236,7 +236,7 @@ class _Process:
         status = self.popen.wait()
         stderr = bytes(self.stderr).decode("utf-8", "replace")
         if self.order.told:
-            result = _by_exit_code(self.order, status, self.killed, seconds, stderr)
+            result = by_exit_code(self.order, status, self.killed, seconds, stderr)
         else:
             result = self.collector.finish(seconds, status, stderr, self.killed)
         text = bytes(self.text).decode("utf-8", "replace")
@@ -387,7 +387,7 @@ def _end_all(processes: list[_Process]) -> None:
         process.release()
 
 
-def _by_exit_code(
+def by_exit_code(
     order: Order, status: int, killed: str | None, seconds: float, stderr: str
 ) -> Result:
     """The result of a run told as text, of which only the exit code is known."""

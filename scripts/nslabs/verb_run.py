@@ -143,7 +143,11 @@ def make_orders(
 
 
 def make_report(
-    form: str, orders: list[Order], verbose: bool = False, where: str | None = None
+    form: str,
+    orders: list[Order],
+    verbose: bool = False,
+    where: str | None = None,
+    verb: str = "run",
 ) -> Report:
     """The report of a format, on standard output."""
     if form == "json":
@@ -152,7 +156,7 @@ def make_report(
         return KtapReport(orders, sys.stdout)
     if form == "text":
         return TextReport(orders, sys.stdout)
-    return TableReport(orders, sys.stdout, sys.stderr, verbose, where)
+    return TableReport(orders, sys.stdout, sys.stderr, verbose, where, verb)
 
 
 def processors() -> int:

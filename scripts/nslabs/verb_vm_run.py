@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from .errors import UserError
 from .labs import find_house
 from .report import TICK, JunitReport, Report, follow
 from .runner import LAB_SECONDS
@@ -27,21 +28,26 @@ ORDER = 6
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `nslab vm run`."""
-    run_arguments(parser, ["table", "json", "ktap"])
+    run_arguments(parser, ["table", "json", "ktap", "text"])
     which_kernel(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Run what was asked for."""
     form = "json" if args.json else args.format or "table"
+    if args.junit and form == "text":
+        raise UserError("--junit needs the labs' traces: not with --format text")
     labs = find_house(args.build).choose_built(args.labs)
     parts = parts_for(labs, args.build)
     machine = the_machine(args, parts)
     limit = args.timeout
     if machine.slow != 1:
         limit = (limit or LAB_SECONDS) * machine.slow
-    orders = make_orders(labs, modes_of(args), args.stage, limit)
-    reports: list[Report] = [make_report(form, orders, args.verbose, how(machine))]
+    orders = make_orders(labs, modes_of(args), args.stage, limit, form == "text")
+    again = f"vm run --kernel {machine.kernel.name}"
+    reports: list[Report] = [
+        make_report(form, orders, args.verbose, how(machine), again)
+    ]
     if args.junit:
         reports.append(JunitReport(orders, args.junit))
     guest = Guest(machine, parts, orders)

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 
 from .. import signals
 from ..errors import BROKEN, UserError, errno_text
-from ..runner import Finished, Order, Progress, Started, Tick, Traced
+from ..runner import Finished, Order, Progress, Started, Tick, Traced, by_exit_code
 from ..trace import Collector, Result, broken, how_it_ended
 from . import image
 from .kernels import Kernel
@@ -32,7 +32,8 @@ from .squeeze import Damaged, Unsqueezer
 QEMU = "qemu-system-x86_64"
 BOOT_SECONDS = 20.0  # to the guest's first word
 SLACK_SECONDS = 15.0  # for what is between labs, and beyond a lab's own limit
-PANIC_SECONDS = 2.0  # for the rest of what a panicking kernel says
+FATAL_SECONDS = 2.0  # for the rest of what a dying kernel says
+DAMAGED = b"Initramfs unpacking failed"
 CONSOLE_KEPT = 64 << 10
 STDERR_KEPT = 16 << 10
 CMDLINE = (
@@ -198,6 +199,7 @@ class _Lab:
 
     order: Order
     collector: Collector
+    text: str = ""
     stderr: str = ""
     started: bool = False
     done: bool = False
@@ -261,12 +263,17 @@ class Guest:
                 ready = selector.select(min(left, tick) if tick else left)
                 if not ready:
                     yield Tick()
-                for key, _ in ready:
+                # What the console says may make the results worthless: it comes first.
+                for key, _ in sorted(
+                    ready, key=lambda r: r[0].fileobj is guest.results
+                ):
                     data = read(key.fd)
                     if not data:
                         selector.unregister(key.fileobj)
                     elif key.fileobj is guest.popen.stdout:
                         self._hear(data)
+                        if DAMAGED in self.console:
+                            return ""
                     else:
                         try:
                             pending += unsqueezer.feed(data)
@@ -289,8 +296,8 @@ class Guest:
         """The console. After a panic nothing more will come but its own words."""
         self.console += data
         del self.console[:-CONSOLE_KEPT]
-        if b"Kernel panic" in data:
-            soon = time.monotonic() + PANIC_SECONDS
+        if b"Kernel panic" in self.console:
+            soon = time.monotonic() + FATAL_SECONDS
             self._deadline = min(self._deadline, soon)
 
     def _take(self, raw: bytes, nonce: str) -> Iterator[Progress]:
@@ -300,6 +307,7 @@ class Guest:
         number, _, rest_of = rest.partition(" ")
         if letter == "H":
             self.release = rest
+            self.console.clear()  # it has booted: what was said then is past
             self._allow(self.slack_seconds, "it hung after its start")
         elif letter == "T":
             why = errno_text(int(number)) if number.isdigit() else number
@@ -314,6 +322,8 @@ class Guest:
                 limit = lab.order.patience + self.slack_seconds
                 self._allow(limit, "it hung: no end of the lab after {}")
                 yield Started(index, lab.order)
+            elif letter == "O" and lab.order.told:
+                lab.text += rest_of + "\n"
             elif letter == "O":
                 event = lab.collector.feed(rest_of + "\n")
                 if event is not None:
@@ -339,13 +349,17 @@ class Guest:
             ):
                 killed = "killed: the guest ran out of memory"
         seconds = float(milliseconds or 0) / 1000
-        result = lab.collector.finish(seconds, code, lab.stderr, killed)
-        return Finished(index, lab.order, result)
+        if lab.order.told:
+            result = by_exit_code(lab.order, code, killed, seconds, lab.stderr)
+        else:
+            result = lab.collector.finish(seconds, code, lab.stderr, killed)
+        return Finished(index, lab.order, result, lab.text)
 
     def _give_up(self, reason: str, status: int) -> Iterator[Finished]:
         """Every order without a result is broken, and the console says why."""
         begun = self.release is not None
         reason = death(self.machine, bytes(self.console), status, begun, reason)
+        lines = _last_words(_lines(bytes(self.console)))
         running = [lab.order for lab in self._labs if lab.started and not lab.done]
         during = f" during {running[0].lab}" if running else ""
         kernel = self.machine.kernel
@@ -358,8 +372,13 @@ class Guest:
                     why = f"not run: {why}"
                 elif lab.collector.last_step:
                     why += f" (last step: {lab.collector.last_step})"
-                told = "\n".join(_lines(bytes(self.console))[-4:])
-                yield Finished(index, lab.order, _broken(lab.order, why, where, told))
+                told, lines = "\n".join(lines), []
+                result = Result(
+                    *(lab.order.lab, lab.order.mode, "broken", why, 0.0),
+                    kernel=where,
+                    stderr=lab.stderr + told,
+                )
+                yield Finished(index, lab.order, result, lab.text)
 
 
 def death(
@@ -382,6 +401,8 @@ def death(
     if not reason and not begun:
         program = "linux.uml" if machine.kernel.uml else "QEMU"
         said = f": {lines[-1]}" if lines else ""
+        if status == 0 and not said:
+            said = ", as when a kernel has too little memory to begin with"
         how = how_it_ended(status)
         reason = f"{program} ended before the guest's first word with {how}{said}"
     return reason or "it was rebooted or switched off from inside"
@@ -409,7 +430,10 @@ def read(descriptor: int) -> bytes:
         return b""
 
 
-def _broken(order: Order, why: str, kernel: str, console: str) -> Result:
-    return Result(
-        order.lab, order.mode, "broken", why, 0.0, kernel=kernel, stderr=console
-    )
+def _last_words(lines: list[str]) -> list[str]:
+    """What a console said last; of a panic, what led to it."""
+    for index, line in enumerate(lines):
+        if "Kernel panic" in line:
+            lines = lines[: index + 1]
+            break
+    return lines[-4:]
