@@ -177,7 +177,7 @@ with host.Host(labs.Player(os.geteuid())) as seen:
     try:
         seen.check()
     except AssertionError as error:
-        print(error)
+        print(error, flush=True)
     os._exit(0)
 """
 LITTER = {

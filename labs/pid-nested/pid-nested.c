@@ -165,6 +165,9 @@ static void how_deep(void)
 	if (beside == ENOSPC)
 		skip("a limit of PID namespaces is reached; " MORE);
 	observe("beside", "%s", errno_name(beside));
+	observe("digger.namespace", "%lu", ns_id("pid"));
+	observe("digger.children", "%lu",
+		ns_id("pid_for_children")); /* 0: none yet */
 
 	step("One signal, to the first of them. How many are left?");
 	CALL(kill(first, SIGKILL));
@@ -215,8 +218,9 @@ static const struct claim claims[] = {
 	      "levels", IS, "32"),
 	CLAIM("refused", "a level more is refused with ENOSPC", "refusal", IS,
 	      "ENOSPC"),
-	PREMISE("beside", "though one more beside them is welcome", "beside", IS,
-		"0"),
+	PREMISE("beside", "though another, beside them, is not", "beside", IS, "0"),
+	CLAIM("one-more", "and is there for the next child", "digger.children",
+	      DIFFERS_FROM, "digger.namespace"),
 	CLAIM("all-gone", "the end of the first level is the end of all below it",
 	      "left", IS, "none"),
 	{ 0 },
