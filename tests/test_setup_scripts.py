@@ -466,7 +466,7 @@ def test_what_does_not_build_is_not_run(project: Path, script: str) -> None:
     (project / "Makefile").write_text("all:\n\t@false\n")
     done = call(project / f"scripts/{script}")
     assert done.returncode != 0
-    assert notes(project) == ["setup run" + (" test" if script == "test" else "")]
+    assert notes(project) == ["setup run" + (" test vm" if script == "test" else "")]
     assert "passed" not in done.stdout
 
 
@@ -507,7 +507,7 @@ def test_test_returns_pytests_status_and_ends_with_its_summary(project: Path) ->
     assert done.returncode == 1
     assert re.search(r"1 failed, 1 passed in .*\Z", done.stdout.strip())
     assert f"gw{len(os.sched_getaffinity(0)) - 1} [2]" in done.stdout
-    assert notes(project) == ["setup run test", "make"]
+    assert notes(project) == ["setup run test vm", "make"]
     done = call(project / ".ci/run", "tests/test_it.py", "-k", "it")
     assert done.returncode == 0
     assert re.search(r"1 passed in .*\Z", done.stdout.strip())
