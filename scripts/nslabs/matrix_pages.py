@@ -7,7 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TextIO
 
-from .matrix import AGREES, BROKEN, DISAGREES, NOT_RUN, SKIPPED, Column, Matrix
+from .matrix import (
+    AGREES,
+    BROKEN,
+    DISAGREES,
+    NOT_RUN,
+    SKIPPED,
+    Column,
+    Difference,
+    Matrix,
+)
 from .terminal import Screen, cells, pad, wrap
 
 SIGNS = {AGREES: "✔", DISAGREES: "✘", SKIPPED: "○", BROKEN: "‼", NOT_RUN: " "}
@@ -77,14 +86,11 @@ def _differences(matrix: Matrix, screen: Screen) -> Iterator[str]:
     found = matrix.differences()
     if not found:
         yield "  no differences between these kernels"
-    for difference in found:
-        groups: dict[str, list[str]] = {}
-        for name, fact in difference.facts.items():
-            if fact.decided:
-                groups.setdefault(fact.state, []).append(name)
-        where = "; ".join(f"{s} on {', '.join(n)}" for s, n in groups.items())
-        mode = " (control)" if difference.mode == "control" else ""
-        text = f"{difference.lab}.{difference.claim}{mode}: {where}"
+    for together in _alike(found):
+        difference = together[0]
+        claims = ", ".join(_name(other) for other in together)
+        where = "; ".join(f"{s} on {', '.join(n)}" for s, n in _groups(difference))
+        text = f"{difference.lab}, {claims}: {where}"
         note = difference.declared or "UNDECLARED: not known to differ"
         style = "dim" if difference.declared else "red"
         first, *rest = wrap(text, screen.width - 4)
@@ -93,6 +99,30 @@ def _differences(matrix: Matrix, screen: Screen) -> Iterator[str]:
         for line in wrap(note, screen.width - 6):
             yield f"      {screen.paint(line, style)}"
     yield ""
+
+
+def _name(difference: Difference) -> str:
+    """A claim, with its mode where that is the control."""
+    suffix = " (control)" if difference.mode == "control" else ""
+    return f"{difference.claim}{suffix}"
+
+
+def _groups(difference: Difference) -> list[tuple[str, list[str]]]:
+    """The kernels that gave each answer."""
+    groups: dict[str, list[str]] = {}
+    for name, fact in difference.facts.items():
+        if fact.decided:
+            groups.setdefault(WORDS[fact.state], []).append(name)
+    return list(groups.items())
+
+
+def _alike(found: list[Difference]) -> list[list[Difference]]:
+    """Claims of a lab that differ between the same kernels, for the same reason."""
+    together: dict[str, list[Difference]] = {}
+    for difference in found:
+        key = repr((difference.lab, difference.declared, _groups(difference)))
+        together.setdefault(key, []).append(difference)
+    return list(together.values())
 
 
 def markdown(matrix: Matrix, date: str) -> str:
@@ -141,18 +171,13 @@ def _markdown_reasons(matrix: Matrix) -> Iterator[str]:
 
 
 def _markdown_differences(matrix: Matrix) -> Iterator[str]:
-    for d in matrix.differences():
-        groups: dict[str, list[str]] = {}
-        for name, fact in d.facts.items():
-            if fact.decided:
-                groups.setdefault(f"{WORDS[fact.state]} ({fact.value})", []).append(
-                    name
-                )
-        mode = ", control" if d.mode == "control" else ""
-        declared = _escaped(d.declared) if d.declared else "**not declared**"
-        yield f"- **{d.lab}**, {d.claim}{mode}: {_escaped(d.text)}. {declared}"
-        for what, names in groups.items():
-            yield f"  - {', '.join(names)}: {_escaped(what)}"
+    for together in _alike(matrix.differences()):
+        first = together[0]
+        claims = ", ".join(_name(difference) for difference in together)
+        declared = _escaped(first.declared) if first.declared else "**not declared**"
+        yield f"- **{first.lab}**, {_escaped(claims)}: {declared}"
+        for what, names in _groups(first):
+            yield f"  - {what}: {', '.join(names)}"
 
 
 def _escaped(text: str) -> str:
