@@ -9,6 +9,7 @@
  *	module PATH               load a kernel module
  *	run INDEX SECONDS ARGV…   run a command, give up on it after so many seconds
  *	shell ROWS COLS TTY ARGV… an interactive command on a terminal
+ *	plain ROWS COLS TTY ARGV… the same on one that neither echoes nor adds returns
  *	set NAME VALUE            a variable of the environment
  *	poweroff                  end so, not by a reboot (which is what ends QEMU)
  *
@@ -121,6 +122,9 @@ static int mount_all(void)
 			error = errno;
 	}
 	symlink("/proc/self/fd", "/dev/fd");
+	symlink("/proc/self/fd/0", "/dev/stdin");
+	symlink("/proc/self/fd/1", "/dev/stdout");
+	symlink("/proc/self/fd/2", "/dev/stderr");
 	return error;
 }
 
@@ -318,9 +322,15 @@ static void shell(char **words)
 				.ws_col = (unsigned short)atoi(words[2]) };
 	struct pollfd fds[] = { { .fd = children, .events = POLLIN },
 				{ .fd = results, .events = POLLIN } };
+	struct termios t;
 	pid_t pid;
 
 	ioctl(tty, TIOCSWINSZ, &size);
+	if (strcmp(words[0], "plain") == 0 && tcgetattr(tty, &t) == 0) {
+		t.c_lflag &= ~(tcflag_t)ECHO;
+		t.c_oflag &= ~(tcflag_t)ONLCR;
+		tcsetattr(tty, TCSANOW, &t);
+	}
 	say("S 0\n");
 	pid = fork();
 	if (pid == 0) {
@@ -347,6 +357,8 @@ static void shell(char **words)
 	}
 	tcdrain(tty);
 	say("X 0 %d 0\n", status);
+	for (;;) /* the host ends us: nothing more may come from the console */
+		pause();
 }
 
 static int do_job(int mounted)
@@ -380,7 +392,9 @@ static int do_job(int mounted)
 			load(words[1]);
 		} else if (strcmp(words[0], "run") == 0 && count > 3) {
 			run(words);
-		} else if (strcmp(words[0], "shell") == 0 && count > 4) {
+		} else if ((strcmp(words[0], "shell") == 0 ||
+			    strcmp(words[0], "plain") == 0) &&
+			   count > 4) {
 			shell(words);
 		} else if (strcmp(words[0], "set") == 0 && count == 3) {
 			setenv(words[1], words[2], 1);

@@ -2,7 +2,8 @@
 
 Each module `verb_NAME` is a verb, `verb_A_B` the verb of two words "A B". It has
 SUMMARY (a line for the help), ORDER (its place there), `arguments(parser)` and
-`main(args) -> exit code`. A new file is a new verb; nothing else knows them by name.
+`main(args) -> exit code`; with AFTER, what follows -- is `args.after`. A new file is
+a new verb; nothing else knows them by name.
 """
 
 from __future__ import annotations
@@ -123,10 +124,15 @@ def _dispatch(argv: list[str]) -> int:
         help="where the labs were built (default: build/, or $NSLABS_BUILD)",
     )
     verb.arguments(parser)
+    after: list[str] = []
+    if hasattr(verb, "AFTER") and "--" in words:
+        mark = words.index("--")
+        words, after = words[:mark], words[mark + 1 :]
     try:
         args = parser.parse_intermixed_args(words)
     except SystemExit as end:
         return int(end.code or 0)
+    args.after = after
     code: int = verb.main(args)
     return code
 

@@ -15,12 +15,13 @@ from .vm.parts import parts_for, terminal
 
 SUMMARY = "a shell in a guest, where one may break everything"
 ORDER = 7
+AFTER = "COMMAND"  # may follow --
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `nslab vm shell`."""
     which_kernel(parser)
-    parser.add_argument("command", nargs="*", help="run this instead (after --)")
+    parser.usage = f"{parser.prog} [OPTION]... [-- COMMAND [ARGUMENT]...]"
 
 
 def main(args: argparse.Namespace) -> int:
@@ -28,4 +29,4 @@ def main(args: argparse.Namespace) -> int:
     labs = find_house(args.build).choose_built([])
     parts = parts_for(labs, args.build, shell=True)
     machine = the_machine(args, parts)
-    return console.shell(machine, parts, terminal(), args.command)
+    return console.shell(machine, parts, terminal(), args.after)

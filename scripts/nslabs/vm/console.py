@@ -24,8 +24,6 @@ KEYS_KEPT = 4 << 10  # typed ahead of the guest; more stays where it is
 END_OF_FILE = b"\x04\x04"  # once for what stands on the line, once for the end
 AWAY = b"\x1d"  # Ctrl-]
 AWAY_TIMES, AWAY_SECONDS = 3, 1.0
-# Without a terminal here, the guest's must not behave as one for people.
-PLAIN = 'stty -echo -onlcr; exec "$@"'
 BATCH = ["bash", "-c", ". /dev/stdin"]
 
 
@@ -57,14 +55,14 @@ def shell(machine: Machine, parts: Parts, term: str, command: list[str]) -> int:
     """Boot, and be the guest's console until its shell has ended."""
     person = os.isatty(0)
     words = command or (["bash", "-l"] if person else BATCH)
-    if not (person and os.isatty(1)):
-        words = ["sh", "-c", PLAIN, "sh", *words]
     if any("\t" in word or "\n" in word for word in words):
         raise UserError("a command for the guest cannot hold tabs or line ends")
+    # Without a terminal here, the guest's must not behave as one for people.
+    kind = "shell" if person and os.isatty(1) else "plain"
     rows, columns = size()
     lines = [
         f"set\tTERM\t{term}",
-        "\t".join(["shell", str(rows), str(columns), machine.terminal, *words]),
+        "\t".join([kind, str(rows), str(columns), machine.terminal, *words]),
     ]
     with booted(machine, parts, lines, subprocess.PIPE, LEAST_MEMORY) as guest:
         if person and not command:
@@ -95,6 +93,7 @@ class _Conversation:
         self.begun = False
         self.input = True  # whether there is more to come from our standard input
         self.listening = False  # whether it is being waited for
+        self.file = False  # whether it need not be
         self.away: list[float] = []
 
     def hold(self) -> int:
@@ -116,10 +115,12 @@ class _Conversation:
     def _talk(self, wake: int) -> int:
         patience = BOOT_SECONDS * self.machine.slow
         while True:
-            ready = self.selector.select(None if self.begun else patience)
-            if not ready:
+            limit = None if self.begun else patience
+            ready = self.selector.select(0 if self.file else limit)
+            if not ready and not self.begun:
                 raise UserError(f"no word from the guest within {patience:g} s", BROKEN)
-            for key, _ in ready:
+            # That the shell has begun was said before its first word.
+            for key, _ in sorted(ready, key=lambda r: r[0].fd == self.screen):
                 if key.fd == self.keys:
                     self._push()
                 elif key.fd == wake:
@@ -142,6 +143,7 @@ class _Conversation:
         Sent before the shell begins, they would be lost or shown twice.
         """
         wanted = self.begun and self.input and len(self.typed) < KEYS_KEPT
+        self.file = False
         if wanted == self.listening:
             return
         self.listening = wanted
@@ -150,9 +152,10 @@ class _Conversation:
             return
         try:
             self.selector.register(0, selectors.EVENT_READ)
-        except PermissionError:  # a regular file: it can always be read
+        except PermissionError:  # a regular file, which can always be read
             self.listening = False
             self._type()
+            self.file = self.input and len(self.typed) < KEYS_KEPT
 
     def _type(self) -> None:
         """Keys for the guest; the end of our input is the end of its input."""
@@ -188,7 +191,7 @@ class _Conversation:
             raise UserError(f"the guest ended before its shell did: {why}", BROKEN)
         self.shown += data
         del self.shown[:-CONSOLE_KEPT]
-        while data:
+        while data and self.begun:  # how it boots is of interest only if it fails
             data = data[os.write(1, data) :]
 
     def _drain(self) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from ..errors import BROKEN, UserError
 from . import cache, unpack
 
-KEPT = 16  # packed images in the cache
+KEPT = 200 << 20  # bytes of packed images in the cache
 FOLDERS = (
     "proc sys dev tmp run root mnt etc var nslabs nslabs/bin nslabs/modules".split()
 )
@@ -115,9 +115,13 @@ def _kept(name: str, make: Callable[[], bytes]) -> bytes:
     ages = []
     for other in place.iterdir():
         with suppress(OSError):
-            ages.append((other.stat().st_mtime_ns, other))
-    for _, other in sorted(ages)[:-KEPT]:
-        other.unlink(missing_ok=True)
+            info = other.stat()
+            ages.append((info.st_mtime_ns, info.st_size, other))
+    room = KEPT
+    for _, size, other in sorted(ages, reverse=True):
+        room -= size
+        if room < 0 and other != target:
+            other.unlink(missing_ok=True)
     return data
 
 

@@ -13,12 +13,15 @@ from ..labs import Lab, find_house
 from .guest import Parts
 
 SHELL_TOOLS = (
-    *"bash sh cat chmod chown clear cp cut date dd df dmesg echo env".split(),
-    *"false find findmnt free grep head hostname domainname id ip ipcmk ipcrm".split(),
-    *"ipcs kill killall less ln ls lsns lsmod mkdir mknod mkfifo more mount".split(),
-    *"mountpoint mv nsenter pgrep ping ps pstree pwd readlink realpath rm".split(),
-    *"rmdir sed setpriv sleep sort ss stat strace stty su sync tail tee test".split(),
-    *"touch tr true tty umount uname unshare vi wc which whoami".split(),
+    *"awk basename bash capsh cat chgrp chmod chown chroot clear cmp cp cut".split(),
+    *"date dd df diff dirname dmesg domainname du echo env expr false find".split(),
+    *"findmnt free getpcaps grep head hostname id ip ipcmk ipcrm ipcs kill".split(),
+    *"killall less ln losetup ls lsmod lsns md5sum mkdir mkfifo mknod mktemp".split(),
+    *"more mount mountpoint mv nft nproc nsenter od pgrep ping pivot_root".split(),
+    *"printf prlimit ps pstree pwd readlink realpath rm rmdir sed seq".split(),
+    *"setpriv sh sleep sort ss stat strace stty sync sysctl tail tee test".split(),
+    *"timeout touch tr true tty umount uname uniq unlink unshare uptime vi".split(),
+    *"wc which whoami xargs".split(),
 )
 
 PROMPT = b"PS1='guest:\\w# '\nunset HISTFILE\n"
@@ -45,7 +48,7 @@ def parts_for(labs: Sequence[Lab], build: str | None, shell: bool = False) -> Pa
     extra = {}
     if shell:
         tools.update(dict.fromkeys(SHELL_TOOLS))
-        extra = {**SHELL_FILES, **terminfo(terminal())}
+        extra = {**SHELL_FILES, **terminfo(terminal()), **locale()}
     return Parts(_init(guest), programs, list(tools), list(modules), extra)
 
 
@@ -62,6 +65,12 @@ def terminfo(term: str) -> dict[str, bytes]:
         if re.fullmatch(r"[\w.+-]+", term) and path.is_file():
             return {f"etc/terminfo/{term[:1]}/{term}": path.read_bytes()}
     return {}
+
+
+def locale() -> dict[str, bytes]:
+    """The locale that a guest speaks."""
+    files = Path("/usr/lib/locale/C.utf8").glob("**/*")
+    return {str(path)[1:]: path.read_bytes() for path in files if path.is_file()}
 
 
 def _words(makefile: Path, variable: str) -> list[str]:
