@@ -15,6 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.dont_write_bytecode = True
+# An ordinary user's PATH leaves out where ip, losetup and others may be.
+os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
 TREE = Path(__file__).resolve().parents[1]
 REACHABLE = "NSLABS_REACHABLE_TREE"
