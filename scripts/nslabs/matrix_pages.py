@@ -212,8 +212,8 @@ for (const cell of document.querySelectorAll('td.c')) {
   cell.addEventListener('click', show);
   cell.addEventListener('focus', show);
 }
-for (const body of document.querySelectorAll('tbody')) {
-  const head = body.querySelector('tr.lab th');
+for (const head of document.querySelectorAll('tr.lab th')) {
+  const body = head.closest('tbody');
   head.tabIndex = 0;
   const turn = () => body.classList.toggle('open');
   head.addEventListener('click', turn);
