@@ -69,7 +69,7 @@ endif
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help clean check lint format bench fresh install FORCE
+.PHONY: all help clean check lint format bench matrix fresh install FORCE
 
 all: $(BINARIES) $(GUEST) ## build all labs (SAN=address,undefined STATIC=1 CC=musl-gcc BUILD=dir)
 
@@ -115,6 +115,10 @@ check: all ## run the test suite
 
 bench: all ## measure against util-linux and the tutorial's scripts (ratios)
 	$(PYTHON) scripts/bench $(BENCH)
+
+matrix: all ## all labs on every kernel that can be had (fetches them)
+	scripts/nslab vm fetch all
+	scripts/nslab matrix --kernels fetched --strict --markdown docs/kernel-matrix.md
 
 fresh: ## try scripts/run and scripts/test on a fresh Debian 12
 	scripts/fresh-tree

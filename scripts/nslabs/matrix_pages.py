@@ -198,6 +198,7 @@ td.c { text-align: center; cursor: pointer; } td.c:focus { outline: 2px solid; }
 .agrees { color: var(--ok); } .disagrees { color: var(--no); font-weight: bold; }
 .skipped { color: var(--skip); } .broken { color: var(--bad); font-weight: bold; }
 tr.claim { display: none; font-size: .9rem; } .open tr.claim { display: table-row; }
+tr.lab th { cursor: pointer; }
 tr.claim th { font-weight: normal; padding-left: 2rem; }
 #what { position: sticky; bottom: 0; background: Canvas; padding: .6rem 0;
   border-top: 2px solid var(--line); min-height: 3.2rem; }

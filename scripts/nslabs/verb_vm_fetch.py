@@ -20,6 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", metavar="NAME", nargs="+", help="such as 6.12 (see vm kernels), or all"
     )
+    parser.add_argument(
+        "--again", action="store_true", help="also those that are here already"
+    )
     archive_arguments(parser)
 
 
@@ -32,8 +35,12 @@ def main(args: argparse.Namespace) -> int:
         if name not in offers:
             near = suggestion(name, list(offers))
             raise UserError(f"the archive offers no kernel {name}.{near}")
+    here = {kernel.name: kernel.release for kernel in kernels.fetched()}
     for name in names:
         offer = offers[name]
+        if here.get(name) == offer.release and not args.again:
+            print(f"{name}: Linux {offer.release} is here already", flush=True)
+            continue
         progress = Progress(f"Linux {offer.release}, {offer.size / 1e6:.0f} MB")
         try:
             kernel = kernels.fetch(archive, offer, progress)
