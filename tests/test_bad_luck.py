@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import re
-import select
 import signal
 import subprocess
 import time
@@ -258,12 +257,15 @@ def test_other_closed_streams_do_no_harm(form: str) -> None:
 
 
 def full_pipe(*args: str) -> tuple[subprocess.Popen[bytes], int]:
-    """A lab whose output has filled its pipe, and the end to read from."""
+    """A lab whose output pipe is full, and the end to read from; it runs by now."""
     reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)  # one buffer: the first write
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, 4096 * b"\n")
     lab = subprocess.Popen([str(labs.binary(ANY_LAB)), *args], stdout=writer)
     os.close(writer)
-    select.select([reader], [], [])
+    status = Path(f"/proc/{lab.pid}/status")
+    while not re.search(r"SigBlk:\s*0*4007", status.read_text()):  # as soon as it
+        assert lab.poll() is None  # looks after HUP, INT, QUIT and TERM itself
     return lab, reader
 
 
