@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
             "release": kernel.release,
             "here": True,
             "modules": kernel.modules is not None,
+            "remark": kernel.remark,
             "source": "fetched" if kernel.name[:1].isdigit() else "this machine",
             "bytes": None,
         }
@@ -50,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
                     "release": offer.release,
                     "here": False,
                     "modules": offer.modules,
+                    "remark": "" if offer.modules else kernels.GONE,
                     "source": offer.suite,
                     "bytes": offer.size,
                 }
@@ -79,8 +81,10 @@ def _table(rows: list[dict[str, Any]]) -> None:
         )
         if row["bytes"]:
             where += f", {row['bytes'] / 1e6:.0f} MB"
-        if not row["modules"]:
-            where += "; no modules" if row["here"] else "; modules gone"
+        if row["remark"]:
+            where += f"; {row['remark']}"
+        elif not row["modules"]:
+            where += "; without modules"
         mark = screen.mark("agrees") if row["here"] else " "
         print(
             f"{mark} {pad(row['name'], 8)}  {pad(row['release'] or '-', 30)}  {where}"

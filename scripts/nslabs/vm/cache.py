@@ -48,7 +48,7 @@ def growing(target: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise unwritable(target, error) from None
 
 
 def write(target: Path, data: bytes) -> None:
@@ -63,7 +63,7 @@ def write(target: Path, data: bytes) -> None:
                 os.unlink(fresh.name)
                 raise
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise unwritable(target, error) from None
 
 
 @contextmanager
@@ -77,7 +77,8 @@ def locked(place: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _unwritable(target: Path, error: OSError) -> UserError:
+def unwritable(target: Path, error: OSError) -> UserError:
+    """What to say, and what to do about it."""
     return UserError(
         f"cannot write {target}: {errno_text(error)}; "
         "free some space, or set XDG_CACHE_HOME to another folder",

@@ -6,17 +6,18 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BROKEN, UserError, errno_text, suggestion
 from . import cache, unpack
-from .apt import Archive, Offer, Progress
+from .apt import Archive, Offer, Progress, Unavailable
 
 UML = "uml"
 HOST = "host"
+GONE = "its modules are gone from the archive"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Kernel:
     image: Path  # vmlinux, or linux.uml
     modules: Path | None  # a folder with .ko files somewhere below
     remark: str = ""
+    version: str = ""  # of its package
 
     @property
     def uml(self) -> bool:
@@ -43,23 +45,25 @@ def order(name: str) -> tuple[bool, tuple[int, ...], str]:
 
 def fetched() -> list[Kernel]:
     """The kernels in the cache, oldest first."""
-    found = []
-    for place in cache.folder("kernels").iterdir():
-        try:
-            info = json.loads((place / "info.json").read_text())
-        except (OSError, ValueError):
-            continue
+    found = [_fetched(place) for place in cache.folder("kernels").iterdir()]
+    return sorted((k for k in found if k), key=lambda kernel: order(kernel.name))
+
+
+def _fetched(place: Path) -> Kernel | None:
+    """The kernel in a folder of the cache, if there is one."""
+    try:
+        info = json.loads((place / "info.json").read_text())
         modules = place / "modules"
-        found.append(
-            Kernel(
-                name=place.name,
-                release=info["release"],
-                image=place / "vmlinux",
-                modules=modules if modules.is_dir() else None,
-                remark=info["remark"],
-            )
+        return Kernel(
+            name=place.name,
+            release=info["release"],
+            image=place / "vmlinux",
+            modules=modules if modules.is_dir() else None,
+            remark=info["remark"],
+            version=info.get("version", ""),
         )
-    return sorted(found, key=lambda kernel: order(kernel.name))
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def host() -> Kernel | None:
@@ -154,47 +158,66 @@ def default() -> Kernel:
     return found
 
 
-def fetch(archive: Archive, offer: Offer, progress: Progress) -> Kernel:
-    """Download and unpack a kernel into the cache; nothing is installed."""
-    if not shutil.which("dpkg-deb"):
-        raise UserError("dpkg-deb is missing: install dpkg", BROKEN)
+def fetch(archive: Archive, offers: Sequence[Offer], progress: Progress) -> Kernel:
+    """The first of these kernels that can be had, into the cache; nothing is installed.
+
+    What the archive lists but does not give is named, and the next one is tried.
+    """
     downloads = cache.folder("downloads")
-    packages = archive.download(offer, downloads, progress)
-    target = cache.folder("kernels") / offer.series
-    progress("unpacking", None)
-    with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked-") as scratch:
+    refused: Unavailable | None = None
+    with cache.locked(downloads):
+        for offer in offers:
+            here = _fetched(cache.folder("kernels") / offer.series)
+            if here and here.version == offer.version:
+                return here
+            try:
+                packages = archive.download(offer, downloads, progress)
+            except Unavailable as error:
+                progress(str(error), None)
+                refused = refused or error
+                continue
+            remark = "" if offer.modules else GONE
+            progress("unpacking", None)
+            kernel = install(packages, offer.series, offer.version, remark)
+            for package in packages:
+                package.unlink(missing_ok=True)
+            return kernel
+    assert refused
+    raise UserError(f"{refused}\nnslab vm fetch --update reads the lists again", BROKEN)
+
+
+def install(
+    packages: Sequence[Path], name: str | None, version: str, remark: str = ""
+) -> Kernel:
+    """Keep of packages what a guest needs: the kernel, unpacked, and its modules."""
+    kernels = cache.folder("kernels")
+    with tempfile.TemporaryDirectory(dir=kernels, prefix=".unpacked-") as scratch:
+        tree = Path(scratch)
         for package in packages:
-            done = subprocess.run(
-                ["dpkg-deb", "-x", package, scratch],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode != 0:
+            try:
+                unpack.package(package, tree)
+            except UserError:
                 package.unlink(missing_ok=True)  # a bad one must not be kept
-                raise UserError(f"{package.name}: {done.stderr.strip()}", BROKEN)
-        install(Path(scratch), target, offer)
-    for package in packages:
-        package.unlink(missing_ok=True)
-    return find(offer.series)
-
-
-def install(tree: Path, target: Path, offer: Offer) -> None:
-    """Keep of an unpacked package what a guest needs."""
-    images = [*tree.glob("boot/vmlinuz-*"), *tree.glob("usr/lib/modules/*/vmlinuz")]
-    if not images:
-        raise UserError(f"{offer.package} holds no kernel", BROKEN)
-    with cache.growing(target) as fresh:
-        (fresh / "vmlinux").write_bytes(unpack.vmlinux(images[0].read_bytes()))
-        for modules in [*tree.glob("lib/modules/*"), *tree.glob("usr/lib/modules/*")]:
-            if (modules / "kernel").is_dir():
-                shutil.move(str(modules), fresh / "modules")
-                break
-        remark = "" if offer.modules else "its modules are gone from the archive"
-        info = {
-            "release": offer.release,
-            "package": offer.package,
-            "version": offer.version,
-            "remark": remark,
-        }
-        (fresh / "info.json").write_text(json.dumps(info, indent=1) + "\n")
+                raise
+            except OSError as error:
+                raise cache.unwritable(kernels, error) from None
+        images = [*tree.glob("boot/vmlinuz-*"), *tree.glob("usr/lib/modules/*/vmlinuz")]
+        if not images:
+            names = ", ".join(package.name for package in packages)
+            raise UserError(f"{names}: no kernel in it", BROKEN)
+        image = images[0]
+        release = image.name.partition("-")[2] or image.parent.name
+        series = re.match(r"\d+\.\d+", release)
+        name = name or (series[0] if series else release)
+        with cache.growing(kernels / name) as fresh:
+            (fresh / "vmlinux").write_bytes(unpack.vmlinux(image.read_bytes()))
+            for modules in (
+                *tree.glob("lib/modules/*"),
+                *tree.glob("usr/lib/modules/*"),
+            ):
+                if (modules / "kernel").is_dir():
+                    shutil.move(str(modules), fresh / "modules")
+                    break
+            info = {"release": release, "version": version, "remark": remark}
+            (fresh / "info.json").write_text(json.dumps(info, indent=1) + "\n")
+    return find(name)

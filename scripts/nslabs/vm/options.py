@@ -102,7 +102,7 @@ def the_archive(args: argparse.Namespace) -> apt.Archive:
     if args.update or not archive.known:
         progress = Progress("fetching the package lists")
         try:
-            archive.update(progress)
+            archive.update(progress, args.update)
         finally:
             progress.live.clear()
     return archive

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import shutil
 import struct
 import subprocess
+import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from ..errors import BROKEN, UserError
 
 ELF = b"\x7fELF"
-SUFFIXES = ("", ".xz", ".zst", ".gz")
+# Of a package: kernels and modules, at places below the folder it is unpacked to.
+WANTED = re.compile(r"(\./)?(boot/vmlinuz-|(usr/)?lib/modules/)(?!.*\.\.)")
 
 
 def with_tool(tool: str, data: bytes) -> bytes:
@@ -66,6 +71,41 @@ def vmlinux(image: bytes) -> bytes:
         if kernel.startswith(ELF):
             return kernel
     raise UserError("the kernel's payload cannot be unpacked", BROKEN)
+
+
+def package(path: Path, into: Path) -> None:
+    """Unpack of a Debian package (deb(5)) the kernel and its modules."""
+    with path.open("rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise UserError(f"{path.name}: not a Debian package", BROKEN)
+        while len(head := file.read(60)) == 60:
+            name, size = head[:16].strip().rstrip(b"/"), int(head[48:58])
+            if name.startswith(b"data.tar"):
+                data = file.read(size)
+                break
+            file.seek(size + size % 2, 1)
+        else:
+            raise UserError(f"{path.name}: no files in it", BROKEN)
+    try:
+        with tarfile.open(fileobj=_opened(data), mode="r|") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() else None
+                if content and WANTED.match(member.name):
+                    target = into / member.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content.read())
+    except (EOFError, lzma.LZMAError, tarfile.TarError, zlib.error) as error:
+        raise UserError(f"{path.name} is damaged: {error}", BROKEN) from None
+
+
+def _opened(data: bytes) -> IO[bytes]:
+    """Packed data as a file of what it holds, unpacked as it is read."""
+    raw = io.BytesIO(data)
+    if data.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open(raw)
+    if data.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(raw))
+    return io.BytesIO(decompress(data))
 
 
 def module_files(tree: Path) -> dict[str, Path]:
