@@ -124,7 +124,7 @@ fresh: ## try scripts/run and scripts/test on a fresh Debian 12
 	scripts/fresh-tree
 
 C_FILES  := $(wildcard common/*.[ch] labs/*/*.[ch] tests/*/*.[ch] scripts/*/*.[ch])
-SH_FILES  = $(shell grep -lsE '^\#!.*[ /](ba)?sh$$' scripts/* .ci/run)
+SH_FILES  = $(shell grep -lsE '^\#!.*[ /](ba)?sh$$' scripts/* .ci/run lava/run debian/tests/*)
 PY_FILES  = $(shell grep -lsE '^\#!.*python3' scripts/*) $(wildcard scripts/*/*.py scripts/*/*/*.py tests/*.py tests/*/*.py)
 
 format: ## format the C and Python sources

@@ -50,7 +50,8 @@ static const char *flag_name(long flag)
 static int newborn(void *unused)
 {
 	(void)unused;
-	sethostname("newborn", 7);
+	if (sethostname("newborn", 7) < 0)
+		return errno;
 	return kill(getpid(), SIGSTOP);
 }
 
