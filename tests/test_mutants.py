@@ -17,11 +17,9 @@ import pytest
 from harness import labs, mutants
 from harness.held import Held
 from harness.labs import Run
-from test_outside import all_checks
+from test_outside import CLUES, all_checks
 
 USER = labs.players()[-1]
-CLUES = (AssertionError, LookupError, OSError)
-
 LIMIT = "--timeout=2"  # a mutant may wait for what does not come...
 AT_ONCE = 6  # ...so others run meanwhile, in threads
 

@@ -161,16 +161,23 @@ def is_root(player: Player | None) -> bool:
 
 
 def run_command(command: list[str], player: Player | None = None) -> str:
-    """Output of a command that must succeed within ten seconds."""
+    """Output of a command that must succeed within ten seconds.
+
+    lsns(8) gives up, without a word, when any process of the machine ends while it
+    looks at it: it is asked again.
+    """
     popen: dict[str, Any] = player.popen if player else {}
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-        **popen,
-    )
+    for _ in range(20 if command[0] == "lsns" else 1):
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            **popen,
+        )
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, f"{command}: {done.stderr or done.returncode}"
     return str(done.stdout)
