@@ -20,8 +20,9 @@ from harness.labs import Run
 from test_outside import CLUES, all_checks
 
 USER = labs.players()[-1]
-LIMIT = "--timeout=2"  # a mutant may wait for what does not come...
-AT_ONCE = 6  # ...so others run meanwhile, in threads
+# A mutant may wait for what does not come: so long at least, in seconds, and so many
+# times as long as the lab itself takes. Meanwhile others run, in threads.
+LEAST, TIMES, AT_ONCE = 0.5, 30, 8
 
 # What may survive, by its text, with the reason.
 EQUIVALENT = {
@@ -37,7 +38,7 @@ each_lab = pytest.mark.parametrize("name", labs.NAMES)
 
 
 def play(program: Path, env: dict[str, str], *args: str) -> Run:
-    return labs.run(program, LIMIT, "--format=json", *args, player=USER, env=env)
+    return labs.run(program, "--format=json", *args, player=USER, env=env)
 
 
 def is_killed(run: Run) -> bool:
@@ -56,18 +57,20 @@ def seen_from_outside(name: str, program: Path, env: dict[str, str]) -> bool:
     return False
 
 
-def compiled(name: str, public: Path) -> tuple[mutants.Mutated, Path]:
-    """The program of a lab's mutants; skips where the lab does."""
+def compiled(name: str, public: Path) -> tuple[mutants.Mutated, Path, str]:
+    """The program of a lab's mutants and their time limit; skips where the lab does."""
     folder = public / f"mutants-{name}"
     folder.mkdir(exist_ok=True)
     mutated = mutants.mutate(name)
     program = mutated.compile(folder)
+    seconds = 0.0
     for mode in ((), ("--control",)):
         run = play(program, {}, *mode)
+        seconds = max(seconds, run.end["seconds"])
         if run.code == labs.SKIPPED:
             pytest.skip(run.end["reason"])
         assert run.code == labs.AGREES, f"without a mutation: {run.why()}"
-    return mutated, program
+    return mutated, program, f"--timeout={max(LEAST, TIMES * seconds)}"
 
 
 def survivors(mutants: Sequence[T], is_killed: Callable[[T], bool]) -> list[T]:
@@ -79,13 +82,13 @@ def survivors(mutants: Sequence[T], is_killed: Callable[[T], bool]) -> list[T]:
 
 @each_lab
 def test_no_call_and_no_flag_can_be_left_out(name: str, public: Path) -> None:
-    mutated, program = compiled(name, public)
+    mutated, program, limit = compiled(name, public)
 
     def dies(mutant: mutants.Mutant) -> bool:
         env = {"NSLABS_MUTANT": str(mutant.number)}
         return (
-            is_killed(play(program, env))
-            or is_killed(play(program, env, "--control"))
+            is_killed(play(program, env, limit))
+            or is_killed(play(program, env, limit, "--control"))
             or seen_from_outside(name, program, env)
         )
 
@@ -96,7 +99,7 @@ def test_no_call_and_no_flag_can_be_left_out(name: str, public: Path) -> None:
 @each_lab
 def test_no_claim_can_be_turned_round(name: str, public: Path) -> None:
     """Its relation, its right side, and whether it is a premise."""
-    _, program = compiled(name, public)
+    _, program, limit = compiled(name, public)
     changed = []
     for place, claim in enumerate(play(program, {}).of("claim")):
         if claim["holds"] is None:
@@ -116,14 +119,14 @@ def test_no_claim_can_be_turned_round(name: str, public: Path) -> None:
         modes: list[list[str]] = (
             [["--control"]] if change == "premise" else [[], ["--control"]]
         )
-        return any(is_killed(play(program, env, *mode)) for mode in modes)
+        return any(is_killed(play(program, env, limit, *mode)) for mode in modes)
 
     assert survivors(changed, dies) == []
 
 
 def test_the_experiment_in_which_nothing_is_isolated_is_killed(public: Path) -> None:
     """The first killer works: a control that passes for an experiment."""
-    mutated, program = compiled("uts-hostname", public)
+    mutated, program, _ = compiled("uts-hostname", public)
     (isolate,) = [m for m in mutated.mutants if m.text.startswith("0 for isolate")]
     run = play(program, {"NSLABS_MUTANT": str(isolate.number)})
     assert run.code == labs.DISAGREES
@@ -133,7 +136,7 @@ def test_the_experiment_in_which_nothing_is_isolated_is_killed(public: Path) -> 
 
 def test_a_mutant_that_changes_nothing_survives(public: Path) -> None:
     """No number is asked for here: the killers do not kill whatever they see."""
-    _, program = compiled("uts-hostname", public)
+    _, program, _ = compiled("uts-hostname", public)
     env = {"NSLABS_MUTANT": "4711"}
     assert not is_killed(play(program, env))
     assert not is_killed(play(program, env, "--control"))
