@@ -13,6 +13,8 @@
  *	set NAME VALUE            a variable of the environment
  *	poweroff                  end so, not by a reboot (which is what ends QEMU)
  *
+ * On the console it says BEGUN first: what stands before that is of the boot.
+ *
  * Results leave apart from the console, squeezed (squeeze.h), as lines: a letter, an
  * index or a number, and a text.
  *
@@ -50,6 +52,7 @@
 #include "squeeze.h"
 
 #define JOB "/nslabs/job"
+#define BEGUN "init: begun"
 #define WORDS 64
 #define LINE 65536
 #define LINGER 2.0 /* seconds for the end of its pipes after the end of a command */
@@ -411,6 +414,8 @@ int main(void)
 	sigset_t ended;
 	int end, mounted = mount_all();
 
+	printf("%s\n", BEGUN);
+	fflush(stdout);
 	squeeze_into(deliver);
 	sigemptyset(&ended);
 	sigaddset(&ended, SIGCHLD);

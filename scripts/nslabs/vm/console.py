@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import BROKEN, UserError
-from .guest import BOOT_SECONDS, Machine, Parts, Process, booted, death, read
+from .guest import BEGUN, BOOT_SECONDS, Machine, Parts, Process, booted, death, read
 from .squeeze import Unsqueezer
 
 LEAST_MEMORY = 512  # megabytes: somebody will try things
 CONSOLE_KEPT = 64 << 10
 KEYS_KEPT = 4 << 10  # typed ahead of the guest; more stays where it is
 END_OF_FILE = b"\x04\x04"  # once for what stands on the line, once for the end
+BOOTED = f"{BEGUN}\r\n".encode()
 AWAY = b"\x1d"  # Ctrl-]
 AWAY_TIMES, AWAY_SECONDS = 3, 1.0
 BATCH = ["bash", "-c", ". /dev/stdin"]
@@ -38,7 +39,7 @@ def raw_terminal() -> Iterator[None]:
         tty.setraw(0)
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        termios.tcsetattr(0, termios.TCSANOW, before)
 
 
 def size() -> tuple[int, int]:
@@ -90,7 +91,8 @@ class _Conversation:
         self.told = bytearray()  # of the results
         self.shown = bytearray()  # on the console
         self.typed = bytearray()  # what the guest has not taken yet
-        self.begun = False
+        self.booted = b""  # once the console is the shell's
+        self.begun = False  # once the shell takes keys
         self.input = True  # whether there is more to come from our standard input
         self.listening = False  # whether it is being waited for
         self.file = False  # whether it need not be
@@ -119,8 +121,7 @@ class _Conversation:
             ready = self.selector.select(0 if self.file else limit)
             if not ready and not self.begun:
                 raise UserError(f"no word from the guest within {patience:g} s", BROKEN)
-            # That the shell has begun was said before its first word.
-            for key, _ in sorted(ready, key=lambda r: r[0].fd == self.screen):
+            for key, _ in ready:
                 if key.fd == self.keys:
                     self._push()
                 elif key.fd == wake:
@@ -190,8 +191,10 @@ class _Conversation:
             why = death(self.machine, bytes(self.shown), status, self.begun)
             raise UserError(f"the guest ended before its shell did: {why}", BROKEN)
         self.shown += data
+        if not self.booted:  # how it boots is of interest only if it fails
+            _, self.booted, data = bytes(self.shown).partition(BOOTED)
         del self.shown[:-CONSOLE_KEPT]
-        while data and self.begun:  # how it boots is of interest only if it fails
+        while data:
             data = data[os.write(1, data) :]
 
     def _drain(self) -> None:

@@ -27,18 +27,19 @@ from ..runner import Finished, Order, Progress, Started, Tick, Traced, by_exit_c
 from ..trace import Collector, Result, broken, how_it_ended
 from . import image
 from .kernels import Kernel
-from .squeeze import Damaged, Unsqueezer
+from .squeeze import Unsqueezer
 
 QEMU = "qemu-system-x86_64"
 BOOT_SECONDS = 20.0  # to the guest's first word
 SLACK_SECONDS = 15.0  # for what is between labs, and beyond a lab's own limit
 FATAL_SECONDS = 2.0  # for the rest of what a dying kernel says
+BEGUN = "init: begun"  # said by the guest's init, after the kernel's own words
 DAMAGED = b"Initramfs unpacking failed"
 CONSOLE_KEPT = 64 << 10
 STDERR_KEPT = 16 << 10
 CMDLINE = (
-    # Errors alone on the console; a panic ends QEMU at once.
-    "quiet loglevel=4 panic=-1 reboot=t",
+    # Errors alone on the console; an oops is a panic, and a panic ends QEMU at once.
+    "quiet loglevel=4 oops=panic panic=-1 reboot=t",
     # Tests of the crypto code and its noise source, which take a tenth of the boot.
     "cryptomgr.notests=1 initcall_blacklist=jent_mod_init",
     "random.trust_cpu=on no_timer_check",
@@ -275,14 +276,13 @@ class Guest:
                         if DAMAGED in self.console:
                             return ""
                     else:
-                        try:
-                            pending += unsqueezer.feed(data)
-                        except Damaged as error:
-                            return str(error)
+                        pending += unsqueezer.feed(data)
                         *whole, rest = pending.split(b"\n")
                         pending = rest
                         for line in whole:
                             yield from self._take(line, nonce)
+                        if unsqueezer.damage:
+                            return f"its results are damaged: {unsqueezer.damage}"
         guest.popen.wait()  # both of its outputs are closed: it has ended
         return ""
 
@@ -307,7 +307,6 @@ class Guest:
         number, _, rest_of = rest.partition(" ")
         if letter == "H":
             self.release = rest
-            self.console.clear()  # it has booted: what was said then is past
             self._allow(self.slack_seconds, "it hung after its start")
         elif letter == "T":
             why = errno_text(int(number)) if number.isdigit() else number
@@ -359,7 +358,7 @@ class Guest:
         """Every order without a result is broken, and the console says why."""
         begun = self.release is not None
         reason = death(self.machine, bytes(self.console), status, begun, reason)
-        lines = _last_words(_lines(bytes(self.console)))
+        lines = _last_words(bytes(self.console))
         running = [lab.order for lab in self._labs if lab.started and not lab.done]
         during = f" during {running[0].lab}" if running else ""
         kernel = self.machine.kernel
@@ -430,8 +429,10 @@ def read(descriptor: int) -> bytes:
         return b""
 
 
-def _last_words(lines: list[str]) -> list[str]:
-    """What a console said last; of a panic, what led to it."""
+def _last_words(console: bytes) -> list[str]:
+    """What a console said last: after its boot, and of a panic what led to it."""
+    words = console.decode("utf-8", "replace")
+    lines = _lines(words.rpartition(BEGUN)[2].encode())
     for index, line in enumerate(lines):
         if "Kernel panic" in line:
             lines = lines[: index + 1]

@@ -15,6 +15,7 @@ import re
 import shutil
 import stat
 import subprocess
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,13 +106,13 @@ def _kept(name: str, make: Callable[[], bytes]) -> bytes:
     """A file of the cache, made if it is not there; of old ones some are kept."""
     place = cache.folder("images")
     target = place / name
-    try:
-        data = target.read_bytes()
-        os.utime(target)
-        return data
-    except OSError:
-        data = make()
-    cache.write(target, data)
+    with suppress(OSError):
+        kept = target.read_bytes()
+        if kept[:4] == _checksum(kept[4:]):
+            os.utime(target)
+            return kept[4:]
+    data = make()
+    cache.write(target, _checksum(data) + data)
     ages = []
     for other in place.iterdir():
         with suppress(OSError):
@@ -125,8 +126,12 @@ def _kept(name: str, make: Callable[[], bytes]) -> bytes:
     return data
 
 
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "big")
+
+
 def _fingerprint(words: Iterable[object]) -> str:
-    text = hashlib.sha256(b"2")
+    text = hashlib.sha256(b"3")
     for word in words:
         data = word if isinstance(word, bytes) else str(word).encode()
         text.update(b"%d\0" % len(data) + data)

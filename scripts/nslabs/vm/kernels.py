@@ -53,6 +53,9 @@ def _fetched(place: Path) -> Kernel | None:
     """The kernel in a folder of the cache, if there is one."""
     try:
         info = json.loads((place / "info.json").read_text())
+        size = (place / "vmlinux").stat().st_size
+        if size != int(info.get("size", size)):
+            return None  # damaged: to be fetched again
         modules = place / "modules"
         return Kernel(
             name=place.name,
@@ -218,6 +221,8 @@ def install(
                 if (modules / "kernel").is_dir():
                     shutil.move(str(modules), fresh / "modules")
                     break
+            size = (fresh / "vmlinux").stat().st_size
             info = {"release": release, "version": version, "remark": remark}
+            info["size"] = str(size)
             (fresh / "info.json").write_text(json.dumps(info, indent=1) + "\n")
     return find(name)

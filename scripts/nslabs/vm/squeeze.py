@@ -7,14 +7,11 @@ SHORT = 4
 PLAIN = 128
 
 
-class Damaged(ValueError):
-    """The bytes are not what squeeze.c makes."""
-
-
 class Unsqueezer:
     """Takes the bytes as they arrive, in whatever portions."""
 
     def __init__(self) -> None:
+        self.damage: str | None = None  # why what follows is not what squeeze.c made
         self._past = bytearray()
         self._waiting = bytearray()
 
@@ -23,7 +20,7 @@ class Unsqueezer:
         waiting, past = self._waiting, self._past
         waiting += data
         begun, at, size = len(past), 0, len(waiting)
-        while at < size:
+        while at < size and not self.damage:
             first = waiting[at]
             if first < PLAIN:
                 end = at + 2 + first
@@ -35,6 +32,9 @@ class Unsqueezer:
                 if end > size:
                     break
                 back = waiting[at + 1] << 8 | waiting[at + 2]
+                if not 0 < back <= len(past):
+                    self.damage = f"it refers {back} bytes back, where nothing was"
+                    break
                 _again(past, back, first - PLAIN + SHORT)
             at = end
         del waiting[:at]
@@ -46,8 +46,6 @@ class Unsqueezer:
 
 def _again(past: bytearray, back: int, count: int) -> None:
     """Some bytes once more; those they end with may be among them."""
-    if not 0 < back <= len(past):
-        raise Damaged(f"its results refer {back} bytes back, where nothing was")
     if back >= count:
         begin = len(past) - back
         past += past[begin : begin + count]
