@@ -300,21 +300,23 @@ static void run(char **words)
 	say("X %s %d %.3f\n", index, status, (now() - begun) * 1000);
 }
 
-/* A new size of the terminal, as the host tells it: four bytes, the higher first. */
+/* A new size of the terminal, as the host tells it: a line with two numbers. */
 static int told_size(struct winsize *size)
 {
-	unsigned char b[4];
+	static char line[32];
+	static size_t len;
+	ssize_t got = read(results, line + len, sizeof(line) - 1 - len);
+	char *end;
+	int ok;
 
-	for (size_t n = 0; n < sizeof(b);) {
-		ssize_t got = read(results, b + n, sizeof(b) - n);
-
-		if (got <= 0)
-			return 0;
-		n += (size_t)got;
-	}
-	size->ws_row = (unsigned short)(b[0] << 8 | b[1]);
-	size->ws_col = (unsigned short)(b[2] << 8 | b[3]);
-	return 1;
+	len += got > 0 ? (size_t)got : 0;
+	line[len] = '\0';
+	end = strrchr(line, '\n');
+	if (!end && len < sizeof(line) - 1)
+		return 0;
+	ok = sscanf(line, "%hu %hu\n", &size->ws_row, &size->ws_col) == 2;
+	len = 0;
+	return ok;
 }
 
 /* A command with job control on a terminal, which follows the size of the host's. */

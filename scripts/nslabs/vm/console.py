@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import struct
 import subprocess
 import sys
 import termios
@@ -74,14 +73,17 @@ def shell(machine: Machine, parts: Parts, term: str, command: list[str]) -> int:
                 flush=True,
             )
         with raw_terminal():
-            return _Conversation(guest, machine).hold()
+            return _Conversation(guest, machine, (rows, columns)).hold()
 
 
 class _Conversation:
     """Keys in, characters out, until the guest says how its shell has ended."""
 
-    def __init__(self, guest: Process, machine: Machine) -> None:
+    def __init__(
+        self, guest: Process, machine: Machine, rows_columns: tuple[int, int]
+    ) -> None:
         assert guest.popen.stdin and guest.popen.stdout
+        self.size = rows_columns  # as the guest was told
         self.guest = guest
         self.machine = machine
         self.keys = guest.popen.stdin.fileno()
@@ -205,9 +207,10 @@ class _Conversation:
                 self._show(data)
 
     def _tell_size(self) -> None:
-        if self.begun:
+        if self.begun and size() != self.size:
+            self.size = size()
             with suppress(OSError):
-                self.guest.results.send(struct.pack(">HH", *size()))
+                self.guest.results.send("{} {}\n".format(*self.size).encode())
 
     def _hear(self, data: bytes) -> int | None:
         """The shell's exit status, once the guest has told it."""
